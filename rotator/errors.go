@@ -83,3 +83,22 @@ func RetryTime(err error) time.Time {
 type PersonNeeded struct{ Ask string }
 
 func (e *PersonNeeded) Error() string { return "a person is needed: " + e.Ask }
+
+// FieldError is a mistake in one field of a plug-in's configuration.
+type FieldError struct {
+	Path string // below the plug-in's own settings: "create.path", "auth.token"
+	Err  error
+}
+
+func (e *FieldError) Error() string { return e.Path + ": " + e.Err.Error() }
+
+func (e *FieldError) Unwrap() error { return e.Err }
+
+// Field says which field of a configuration an error is about; nil stays nil.
+// `check` turns the path into a file and a line.
+func Field(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &FieldError{Path: path, Err: err}
+}
