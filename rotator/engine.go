@@ -2,7 +2,10 @@ package rotator
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -17,60 +20,177 @@ type Options struct {
 	NewID         func() string // makes rotation IDs; they sort by time
 }
 
+// The defaults of Options.
+const (
+	DefaultMaxConcurrent = 8
+	DefaultActTimeout    = time.Minute
+	scanInterval         = time.Minute
+)
+
 // Engine runs rotations: it alone acts. All its methods may be called from
 // many goroutines.
-type Engine struct{}
+type Engine struct {
+	Options
+
+	ctx    context.Context // of everything that the engine starts; ends at Stop
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	mu      sync.Mutex
+	tokens  map[string]Token
+	runs    map[string]*run // open rotations in memory
+	room    map[string]bool // rotations that run: at most MaxConcurrent, leaks not counted
+	queue   []string        // rotations that wait for room
+	changed chan struct{}   // closed at the next change of any rotation
+	started bool
+}
 
 // NewEngine makes an engine that does nothing yet.
-func NewEngine(o Options) *Engine { panic("soon") }
+func NewEngine(o Options) *Engine {
+	if o.MaxConcurrent == 0 {
+		o.MaxConcurrent = DefaultMaxConcurrent
+	}
+	if o.ActTimeout == 0 {
+		o.ActTimeout = DefaultActTimeout
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	e := &Engine{Options: o, runs: map[string]*run{}, room: map[string]bool{}, changed: make(chan struct{})}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.setTokens(o.Tokens)
+	return e
+}
+
+func (e *Engine) setTokens(tokens []Token) {
+	byName := make(map[string]Token, len(tokens))
+	for _, t := range tokens {
+		byName[t.Name] = t
+	}
+	e.mu.Lock()
+	e.tokens = byName
+	e.mu.Unlock()
+}
 
 // Start takes up every open rotation, reconciles what was under way when the
 // last process died, and (with schedule) starts what is due, now and every minute.
-func (e *Engine) Start(ctx context.Context, schedule bool) error { panic("soon") }
+func (e *Engine) Start(ctx context.Context, schedule bool) error {
+	open, err := e.Journal.OpenRotations(ctx)
+	if err != nil {
+		return fmt.Errorf("read open rotations: %w", err)
+	}
+	if err := e.recordDue(ctx); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.started = true
+	for _, o := range open {
+		if o.Reason != Leak && (o.Status == Running || o.Status == Waiting) {
+			e.room[o.ID] = true
+		}
+	}
+	e.mu.Unlock()
+	e.Dispatcher.Start(e.advance)
+	now := time.Now()
+	for _, o := range open {
+		e.Dispatcher.WakeAt(o.ID, now)
+	}
+	if schedule {
+		e.tasks.Go(e.scan)
+	}
+	return nil
+}
+
+// scan looks for due tokens at start and every minute, until Stop.
+func (e *Engine) scan() {
+	ticker := time.NewTicker(scanInterval)
+	defer ticker.Stop()
+	for {
+		if _, err := e.StartDue(e.ctx); err != nil && e.ctx.Err() == nil {
+			e.Logger.Error("due scan", "err", err)
+		}
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
 
 // Stop ends the acts under way (they are reconciled at the next start) and waits for them.
-func (e *Engine) Stop() { panic("soon") }
+func (e *Engine) Stop() {
+	e.cancel()
+	e.mu.Lock()
+	started := e.started
+	e.mu.Unlock()
+	if started {
+		e.Dispatcher.Stop()
+	}
+	e.tasks.Wait()
+}
 
 // Reload takes up a new configuration. Open rotations keep the policy they
 // began with; one whose stores changed is held.
-func (e *Engine) Reload(ctx context.Context, tokens []Token) error { panic("soon") }
-
-// Rotate opens a rotation and returns its ID. One that is open already is
-// ErrConflict, but for a leak: that turns the open one into a leak.
-func (e *Engine) Rotate(ctx context.Context, r RotateRequest) (string, error) { panic("soon") }
-
-// StartDue opens a rotation for every token that is due and returns their IDs.
-func (e *Engine) StartDue(ctx context.Context) ([]string, error) { panic("soon") }
-
-// Wait blocks until the rotation is final or needs a person, and returns its
-// status then; each change before is given to watch, if that is not nil.
-func (e *Engine) Wait(ctx context.Context, rotation string, watch func(RotationStatus)) (RotationStatus, error) {
-	panic("soon")
+func (e *Engine) Reload(ctx context.Context, tokens []Token) error {
+	e.setTokens(tokens)
+	if err := e.recordDue(ctx); err != nil {
+		return err
+	}
+	e.wakeAll()
+	return nil
 }
 
-// Decide records what a person decided about an open rotation.
-func (e *Engine) Decide(ctx context.Context, rotation string, d Decision, by, why string) error {
-	panic("soon")
+// wakeAll lets every open rotation look again.
+func (e *Engine) wakeAll() {
+	e.mu.Lock()
+	ids := make([]string, 0, len(e.runs))
+	for id := range e.runs {
+		ids = append(ids, id)
+	}
+	started := e.started
+	e.mu.Unlock()
+	if !started {
+		return
+	}
+	now := time.Now()
+	for _, id := range ids {
+		e.Dispatcher.WakeAt(id, now)
+	}
 }
 
-// Provide hands a value that a person generated to the rotation that waits for
-// it, after checking that it is live, new and fits the token's params.
-func (e *Engine) Provide(ctx context.Context, p Provision) (Fingerprint, error) { panic("soon") }
+// token returns a configured token.
+func (e *Engine) token(name string) (Token, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t, ok := e.tokens[name]
+	if !ok {
+		return Token{}, fmt.Errorf("token %q is not in the configuration: %w", name, ErrNotFound)
+	}
+	return t, nil
+}
 
-// Adopt takes an existing credential as the token's current one.
-func (e *Engine) Adopt(ctx context.Context, a Adoption) (Credential, error) { panic("soon") }
+// record returns what the journal knows of a token; nothing is no error.
+func (e *Engine) record(ctx context.Context, token string) (TokenRecord, error) {
+	r, err := e.Journal.Token(ctx, token)
+	if errors.Is(err, ErrNotFound) {
+		return TokenRecord{Name: token}, nil
+	}
+	if err != nil {
+		return TokenRecord{}, fmt.Errorf("read record of token %q: %w", token, err)
+	}
+	return r, nil
+}
 
-// Status returns the status of the named tokens, or of all, by name.
-func (e *Engine) Status(ctx context.Context, names ...string) ([]TokenStatus, error) { panic("soon") }
+// changes returns a channel that is closed at the next change of any rotation.
+func (e *Engine) changes() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.changed
+}
 
-// Rotation returns the status of one rotation, open or closed.
-func (e *Engine) Rotation(ctx context.Context, id string) (RotationStatus, error) { panic("soon") }
-
-// Plan returns what a rotation would do. It reads, and changes nothing.
-func (e *Engine) Plan(ctx context.Context, token string, reason Reason) (Plan, error) { panic("soon") }
-
-// Sweep lists the credentials at the issuer that nobody owns; with apply it
-// revokes those that carry the token's marker.
-func (e *Engine) Sweep(ctx context.Context, token, by string, apply bool) ([]Orphan, error) {
-	panic("soon")
+func (e *Engine) announce() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	close(e.changed)
+	e.changed = make(chan struct{})
 }

@@ -29,6 +29,8 @@ type Journal interface {
 	Rotations(ctx context.Context, token string, limit int) ([]Summary, error)
 	// Token returns the record of a token: ErrNotFound when it was never seen.
 	Token(ctx context.Context, name string) (TokenRecord, error)
+	// TokenHead returns the Seq of the last entry of a token as a whole; 0: none.
+	TokenHead(ctx context.Context, token string) (int64, error)
 	// Tokens returns the records of all tokens by name.
 	Tokens(ctx context.Context) (map[string]TokenRecord, error)
 	// SetDue records when tokens are due next; the zero time means never.

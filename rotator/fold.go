@@ -1,0 +1,359 @@
+package rotator
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// apply takes one more entry into the state. On an error the state is unchanged in part: drop it.
+func (s *State) apply(e Entry) error {
+	if e.Kind != EntryOpened && s.ID == "" {
+		return fmt.Errorf("%s before %s", e.Kind, EntryOpened)
+	}
+	if !s.ClosedAt.IsZero() {
+		return fmt.Errorf("%s after the end", e.Kind)
+	}
+	s.Head, s.LastAt = e.Seq, e.At
+	switch e.Kind {
+	case EntryOpened:
+		return s.applyOpened(e)
+	case EntryStarted:
+		s.StartedAt, s.EnteredAt = e.At, e.At
+	case EntryIntent:
+		return s.applyIntent(e)
+	case EntryOutcome:
+		return s.applyOutcome(e)
+	case EntryRead:
+		s.applyRead(e)
+	case EntryChecked:
+		s.applyChecked(e)
+	case EntryObserved:
+		s.applyObserved(e)
+	case EntryMoved:
+		return s.applyMoved(e)
+	case EntryHeld:
+		s.Hold, s.HeldAt, s.RemindedAt = e.Hold, e.At, time.Time{}
+	case EntryAsked:
+		s.applyAsked(e)
+	case EntryReminded:
+		s.RemindedAt = e.At
+	case EntryDecided:
+		s.applyDecided(e)
+	case EntryProvided:
+		if e.Credential == nil {
+			return fmt.Errorf("%s without a credential", e.Kind)
+		}
+		s.New, s.Asked, s.EnteredAt = *e.Credential, nil, e.At
+		s.clearTries()
+	case EntryEscalated:
+		return s.applyEscalated(e)
+	case EntryClosed:
+		s.ClosedAt, s.Ending, s.EndWhy = e.At, e.Status, e.Why
+		s.Hold, s.Asked = nil, nil
+	case EntryAdopted, EntrySeen, EntryReset, EntryRevoked:
+		return fmt.Errorf("%s does not belong to a rotation", e.Kind)
+	default:
+		return fmt.Errorf("kind %q is not known", e.Kind)
+	}
+	return nil
+}
+
+func (s *State) applyOpened(e Entry) error {
+	if s.ID != "" || e.Policy == nil {
+		return fmt.Errorf("%s twice, or without a policy", e.Kind)
+	}
+	*s = State{
+		ID: e.Rotation, Token: e.Token, Reason: e.Reason, Policy: *e.Policy, OpenedAt: e.At, By: e.By, Why: e.Why,
+		Position: entryOf(e.Course), EnteredAt: e.At, Head: e.Seq, LastAt: e.At,
+		Deploys: map[string]DeployState{}, Probes: map[string]ProbeState{},
+		Dead: map[Fingerprint]time.Time{},
+	}
+	if e.Credential != nil {
+		s.Old = *e.Credential
+	}
+	for _, ref := range e.Stores {
+		s.Stores = append(s.Stores, StoreState{Ref: ref})
+	}
+	return nil
+}
+
+func (s *State) applyIntent(e Entry) error {
+	if s.Pending != nil {
+		return fmt.Errorf("an intent for %s while that for %s has no outcome", e.Step, s.Pending.Step)
+	}
+	s.Pending = &e
+	if e.Step == StepStore {
+		if st := s.store(e.Target); st != nil && !st.Touched {
+			st.Touched = true
+		}
+	}
+	return nil
+}
+
+func (s *State) applyOutcome(e Entry) error {
+	s.Pending = nil
+	if e.Err != "" {
+		s.applyFailure(e)
+		return nil
+	}
+	switch e.Step {
+	case StepIssue:
+		s.applyIssued(e)
+	case StepStore:
+		st := s.store(e.Target)
+		if st == nil {
+			return fmt.Errorf("store %q is not one of the rotation", e.Target)
+		}
+		*st = StoreState{
+			Ref: st.Ref, Fingerprint: e.Fingerprint, Version: e.Version, Read: st.Read,
+			WriteOnly: e.Verdict == Unknown, Written: e.Fingerprint, Touched: true,
+		}
+		s.StoredAt = e.At
+	case StepDeploy:
+		s.Deploys[e.Target] = DeployState{Accepted: true, Restarted: true}
+	case StepRevoke:
+		s.clearTries()
+		if e.Target == targetCapture {
+			s.Captured = true
+			if e.Credential != nil {
+				s.Old = *e.Credential
+			}
+			return nil
+		}
+		s.Revoked = true
+		s.markRevoked(e.At)
+	case StepProbe, StepConfirm:
+		s.clearTries() // a sweep of strays
+		s.EverDoubted = false
+	}
+	return nil
+}
+
+// The parts of the issue step that have outcomes of their own.
+const (
+	targetPreflight = "preflight"
+	targetCapture   = "capture" // of step revoke: what can be known of the old credential
+	targetSettle    = "settle"  // ends strays of an issue whose answer was lost
+	targetScopes    = "scopes"
+)
+
+func (s *State) applyIssued(e Entry) {
+	s.clearTries()
+	switch e.Target {
+	case targetPreflight:
+		s.Preflighted, s.Captured = true, true
+		if e.Credential != nil {
+			s.Old = *e.Credential
+		}
+	case targetSettle:
+		s.Doubt = false
+	case targetScopes:
+		s.ScopesDone = true
+	default:
+		if e.Credential != nil {
+			s.New, s.EnteredAt, s.NewVerdict = *e.Credential, e.At, ""
+		}
+	}
+}
+
+func (s *State) applyFailure(e Entry) {
+	switch {
+	case e.Step == StepStore:
+		if st := s.store(e.Target); st != nil {
+			st.Failing.count(e)
+		}
+	case e.Step == StepDeploy:
+		d := s.Deploys[e.Target]
+		d.Failing.count(e)
+		d.Restarted = d.Restarted || !e.NoEffect
+		s.Deploys[e.Target] = d
+	default:
+		s.count(e)
+		if e.Step == StepIssue && e.Target == "" && !e.NoEffect {
+			s.Doubt, s.EverDoubted = true, true
+		}
+	}
+}
+
+func (f *Failing) count(e Entry) {
+	f.Tries++
+	f.LastErr, f.GaveUp, f.RetryAt = e.Err, e.Final, e.RetryAt
+}
+
+// applyAsked: the person's part takes the place of the act's outcome.
+func (s *State) applyAsked(e Entry) {
+	s.Pending = nil
+	s.Asked, s.HeldAt, s.RemindedAt = e.Hold, e.At, time.Time{}
+	s.clearTries()
+	if e.Hold != nil && e.Hold.Kind == AskDelete {
+		s.ByHand = true
+		s.markRevoked(e.At)
+	}
+}
+
+func (s *State) applyRead(e Entry) {
+	st := s.store(e.Target)
+	if st == nil {
+		return
+	}
+	if e.Err != "" {
+		st.Failing.count(e)
+		return
+	}
+	st.Read, st.Fingerprint, st.Version, st.WriteOnly = true, e.Fingerprint, e.Version, e.Verdict == Unknown
+	if s.Step == StepProbe {
+		s.Rechecked = true
+	}
+}
+
+func (s *State) applyChecked(e Entry) {
+	s.LastErr, s.GaveUp, s.RetryAt = e.Err, e.Final, e.RetryAt
+	if e.Verdict == Dead {
+		if _, known := s.Dead[e.Fingerprint]; !known {
+			s.Dead[e.Fingerprint] = e.At
+		}
+	}
+	if s.Step == StepIssue {
+		s.NewVerdict = e.Verdict
+		s.Tries++
+		if e.Verdict == Live {
+			s.Tries = 0
+		}
+		return
+	}
+	s.Checks++
+	s.LastVerdict = e.Verdict
+}
+
+func (s *State) applyObserved(e Entry) {
+	s.LookedAt, s.RetryAt = e.At, e.RetryAt
+	s.Looks++
+	for _, o := range e.Observations {
+		p := s.Probes[o.Probe]
+		if p.Last.Finding.Health != o.Finding.Health || (p.Last.Err == "") != (o.Err == "") {
+			s.Looks = 0
+		}
+		p.Last, p.At = o, e.At
+		switch {
+		case o.Err != "":
+			p.Errors++
+			p.Successes = 0
+		case o.Finding.Health == Healthy:
+			p.Successes++
+			p.Errors = 0
+		case o.Finding.Health == Unhealthy:
+			p.Failures++
+			p.Successes, p.Errors = 0, 0
+		default:
+			p.Successes, p.Errors = 0, 0
+		}
+		s.Probes[o.Probe] = p
+		if p.Successes > 0 {
+			s.Looks = 0
+		}
+	}
+	s.Rechecked = false
+}
+
+func (s *State) applyDecided(e Entry) {
+	kind := HoldKind("")
+	if s.Hold != nil {
+		kind = s.Hold.Kind
+	}
+	s.Hold = nil
+	s.clearTries()
+	s.Decision, s.HoldKind = "", kind
+	switch e.Decision {
+	case Abort:
+		s.Decision, s.EndWhy = Abort, e.Why
+		if s.StartedAt.IsZero() {
+			s.StartedAt = e.At // a queued one ends without a turn
+		}
+		return
+	case Retry:
+		s.Decision = Retry
+	case Approve:
+		s.approve(kind, e)
+	case Resume:
+	}
+	switch s.Step {
+	case StepStore:
+		s.freshStores()
+	case StepDeploy, StepProbe, StepRevoke:
+		s.retryDeploys()
+		if s.Step != StepRevoke || s.OldRevokedAt.IsZero() {
+			s.freshProbes()
+		}
+		s.RolloutAt = e.At
+	case StepIssue, StepConfirm:
+		s.EnteredAt, s.NewVerdict = e.At, ""
+	}
+	s.Checks, s.LastVerdict = 0, ""
+}
+
+func (s *State) approve(kind HoldKind, e Entry) {
+	switch kind {
+	case HoldConflict:
+		s.Overwrite = true
+	case HoldInDoubt:
+		s.Doubt = false
+	case HoldUnconfirmed:
+		s.Dead[s.victim().Fingerprint] = e.At
+	default:
+	}
+}
+
+func (s *State) applyEscalated(e Entry) error {
+	if e.Policy == nil {
+		return fmt.Errorf("%s without a policy", e.Kind)
+	}
+	s.Reason, s.Policy = Leak, *e.Policy
+	s.Policy.Deadline += e.At.Sub(s.OpenedAt) // counts from the report
+	s.FollowUp = s.anyTouched() || s.Course == RollBack
+	if s.StartedAt.IsZero() {
+		s.StartedAt = e.At
+	}
+	s.clearTries()
+	if s.Hold != nil && s.Hold.Kind != HoldInDoubt && s.Hold.Kind != HoldSealed {
+		s.Hold = nil
+	}
+	return nil
+}
+
+func (s *State) clearTries() { s.Failing = Failing{} }
+
+func (s *State) freshStores() {
+	for i := range s.Stores {
+		s.Stores[i].Failing = Failing{}
+	}
+}
+
+// freshDeploys makes every deployer due again; who was restarted stays known.
+func (s *State) freshDeploys() {
+	for name, d := range s.Deploys {
+		s.Deploys[name] = DeployState{Restarted: d.Restarted}
+	}
+}
+
+func (s *State) freshProbes() {
+	s.Probes = map[string]ProbeState{}
+	s.Looks, s.LookedAt, s.Rechecked = 0, time.Time{}, false
+}
+
+// retryDeploys lets deployers that gave up try again.
+func (s *State) retryDeploys() {
+	for name, d := range s.Deploys {
+		d.Failing = Failing{}
+		s.Deploys[name] = d
+	}
+}
+
+// clone returns a copy that shares nothing that apply changes.
+func (s *State) clone() State {
+	c := *s
+	c.Passed, c.Stores = slices.Clone(s.Passed), slices.Clone(s.Stores)
+	c.Deploys, c.Probes, c.Dead = maps.Clone(s.Deploys), maps.Clone(s.Probes), maps.Clone(s.Dead)
+	return c
+}

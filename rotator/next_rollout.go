@@ -1,0 +1,170 @@
+package rotator
+
+import (
+	"fmt"
+	"time"
+)
+
+// nextStore writes the target to every store that does not hold it.
+func nextStore(s State, now time.Time) Action {
+	if s.Course == RollBack && !s.Old.Known() {
+		return move(TriggerOK, "") // there is nothing to put back
+	}
+	want := s.target().Fingerprint
+	var wake time.Time
+	var failed *StoreState
+	for i := range s.Stores {
+		st := &s.Stores[i]
+		switch {
+		case st.holds(want):
+		case s.Course == RollBack && !st.Touched:
+		case foreign(s, *st):
+			return hold(HoldConflict, []Awaited{{Probe: "store", Target: st.Ref.String(), Detail: "holds " + string(st.Fingerprint)}},
+				"store %s holds a value that rotatord did not write; resume when it holds the credential again, approve to write over it, or abort", st.Ref)
+		case st.Failing.GaveUp || st.Failing.Tries >= maxTries && !s.leak():
+			failed = st
+		case st.Failing.RetryAt.After(now):
+			if wake.IsZero() || st.Failing.RetryAt.Before(wake) {
+				wake = st.Failing.RetryAt
+			}
+		default:
+			return Action{Kind: DoStore, Target: st.Ref.String()}
+		}
+	}
+	switch {
+	case failed != nil && s.Course == ReplaceFirst && !s.leak():
+		return move(TriggerFailed, fmt.Sprintf("store %s: %s", failed.Ref, failed.Failing.LastErr))
+	case failed != nil && wake.IsZero():
+		return hold(HoldStore, []Awaited{{Probe: "store", Target: failed.Ref.String(), Detail: failed.Failing.LastErr}},
+			"store %s can't be written: %s; mend it, then resume", failed.Ref, failed.Failing.LastErr)
+	case !wake.IsZero():
+		return sleep(wake)
+	}
+	return move(TriggerOK, "")
+}
+
+// foreign: the store holds what neither this rotation nor the one before wrote.
+// A leak writes over it: the leaked value must go.
+func foreign(s State, st StoreState) bool {
+	return st.Read && !st.WriteOnly && st.Fingerprint != "" && st.Fingerprint != s.Old.Fingerprint &&
+		st.Fingerprint != s.New.Fingerprint && s.Old.Known() && !s.Overwrite && !s.leak()
+}
+
+// nextDeploy starts every deployer once.
+func nextDeploy(s State, u Setup, now time.Time) Action {
+	var wake time.Time
+	failed := ""
+	for _, name := range u.Deployers {
+		d := s.Deploys[name]
+		switch {
+		case d.Accepted:
+		case s.Course == RollBack && !d.Restarted:
+		case d.Failing.GaveUp || d.Failing.Tries >= maxTries:
+			failed = name
+		case d.Failing.RetryAt.After(now):
+			if wake.IsZero() || d.Failing.RetryAt.Before(wake) {
+				wake = d.Failing.RetryAt
+			}
+		default:
+			return Action{Kind: DoDeploy, Target: name}
+		}
+	}
+	why := s.Deploys[failed].Failing.LastErr
+	switch {
+	case failed != "" && s.Course == ReplaceFirst && !s.leak():
+		return move(TriggerFailed, fmt.Sprintf("deploy %s: %s", failed, why))
+	case failed != "" && wake.IsZero():
+		return hold(HoldDeploy, []Awaited{{Probe: "deploy", Target: failed, Detail: why}},
+			"deployer %s does not accept the rollout: %s; mend it, then resume", failed, why)
+	case !wake.IsZero():
+		return sleep(wake)
+	}
+	return move(TriggerOK, "")
+}
+
+func nextProbe(s State, u Setup, now time.Time) Action {
+	deadline := s.RolloutAt.Add(u.Rollout.Deadline)
+	if s.Course == RollBack && (!s.anyTouched() || !s.Old.Known()) {
+		return move(TriggerOK, "") // no consumer ever saw the new credential, or there is none to go back to
+	}
+	if a, decided := judge(s, u); decided {
+		return a
+	}
+	awaited := Stragglers(s, u)
+	switch {
+	case len(awaited) == 0 && !s.Rechecked && (s.GaveUp || s.Tries >= maxTries):
+		return hold(HoldStore, []Awaited{{Probe: "store", Detail: s.LastErr}}, "the stores can't be read again before the revoke: %s; mend it, then resume", s.LastErr)
+	case len(awaited) == 0 && !s.Rechecked:
+		return whenDue(s.Failing, now, Action{Kind: DoReread})
+	case len(awaited) == 0:
+		return afterReread(s)
+	case !now.Before(deadline) && (s.Course != ReplaceFirst || !s.leak()):
+		return hold(HoldDeadline, awaited, "%d of %d probes not green after %s: %s; both credentials live on. Mend it, then resume or retry; or abort",
+			len(awaited), len(u.Probes)+1, u.Rollout.Deadline, names(awaited))
+	}
+	next := nextLook(s, u)
+	if !now.Before(next) {
+		return Action{Kind: DoLook}
+	}
+	if deadline.After(now) && deadline.Before(next) {
+		next = deadline
+	}
+	if leakEnd := s.DeadlineAt(u); s.leak() && leakEnd.After(now) && leakEnd.Before(next) {
+		next = leakEnd
+	}
+	return sleep(next)
+}
+
+// afterReread: every probe is green; do the stores still hold the value?
+func afterReread(s State) Action {
+	var stale []Awaited
+	for _, st := range s.Stores {
+		if s.Course == RollBack && !st.Touched {
+			continue
+		}
+		if !st.holds(s.target().Fingerprint) {
+			stale = append(stale, Awaited{Probe: "store", Target: st.Ref.String(), Detail: "holds " + orElse(string(st.Fingerprint), "nothing")})
+		}
+	}
+	if len(stale) > 0 {
+		return hold(HoldReverted, stale, "store %s no longer holds the value: somebody changed it; retry to write it again, resume when it is back, or abort", stale[0].Target)
+	}
+	if s.Course == RevokeFirst && s.Old.Known() && !s.provenDead(s.Old) {
+		return move(TriggerLater, "the old credential is not proven dead yet")
+	}
+	return move(TriggerOK, "")
+}
+
+func (s *State) provenDead(c Credential) bool {
+	_, dead := s.Dead[c.Fingerprint]
+	return dead
+}
+
+// judge says whether what the probes saw ends the step already.
+func judge(s State, u Setup) (Action, bool) {
+	for _, name := range append([]string{IssuerProbe}, u.Probes...) {
+		p := s.Probes[name]
+		who := []Awaited{awaitedOf(p.Last, name)}
+		switch {
+		case p.Failures > u.Rollout.FailureLimit && s.Course == ReplaceFirst && s.Policy.OnUnhealthy == UnhealthyRollBack && !s.leak():
+			return move(TriggerUnhealthy, fmt.Sprintf("probe %s: %s", name, orElse(p.Last.Finding.Detail, "unhealthy"))), true
+		case p.Failures > u.Rollout.FailureLimit && (s.Course == RollBack || s.Policy.OnUnhealthy == UnhealthyHold):
+			return hold(HoldUnhealthy, who, "probe %s says unhealthy: %s; mend it, then resume", name, p.Last.Finding.Detail), true
+		case p.Errors > u.Rollout.ConsecutiveErrorLimit && (!s.leak() || s.Course != ReplaceFirst):
+			return hold(HoldProbe, who, "probe %s can't tell: %s; mend it, then resume, or abort", name, p.Last.Err), true
+		}
+	}
+	return Action{}, false
+}
+
+// nextLook: the interval while something moves, then longer and longer towards 5 minutes.
+func nextLook(s State, u Setup) time.Time {
+	if s.LookedAt.IsZero() {
+		return s.EnteredAt.Add(u.Rollout.InitialDelay)
+	}
+	next := s.LookedAt.Add(jitter(s.ID, s.Looks, backOff(u.Rollout.Interval, s.Looks-5, max(maxPause, u.Rollout.Interval))))
+	if s.RetryAt.After(next) {
+		return s.RetryAt
+	}
+	return next
+}

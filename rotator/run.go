@@ -1,0 +1,345 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A run is an open rotation in memory. mu guards everything; it is held while
+// deciding and while writing to the journal, never during an act.
+type run struct {
+	id string
+
+	mu      sync.Mutex
+	state   State
+	loaded  bool
+	secrets map[Slot]Secret
+}
+
+// journalPause is how long a rotation sleeps when the journal can't be written.
+const journalPause = 5 * time.Second
+
+// maxTurns bounds what a rotation does without ever sleeping: no sound one
+// comes near it, and a mistake here must not fill the journal.
+const maxTurns = 1000
+
+// run returns the rotation in memory, or an empty one to load.
+func (e *Engine) run(id string) *run {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r, ok := e.runs[id]
+	if !ok {
+		r = &run{id: id, secrets: map[Slot]Secret{}}
+		e.runs[id] = r
+	}
+	return r
+}
+
+func (e *Engine) forget(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.runs, id)
+}
+
+// load reads the rotation from the journal if memory does not hold it.
+func (e *Engine) load(ctx context.Context, r *run) error {
+	if r.loaded {
+		return nil
+	}
+	entries, err := e.Journal.Entries(ctx, r.id)
+	if err != nil {
+		return fmt.Errorf("read rotation %q: %w", r.id, err)
+	}
+	state, err := Fold(entries)
+	if err != nil {
+		return fmt.Errorf("read rotation %q: %w", r.id, err)
+	}
+	r.state, r.loaded = state, true
+	return nil
+}
+
+// setup gathers what Next must know of the configuration.
+func (e *Engine) setup(token string) (Setup, Token) {
+	t, err := e.token(token)
+	if err != nil {
+		return Setup{}, t
+	}
+	u := Setup{Configured: true, Rollout: t.Rollout}
+	for _, s := range t.Stores {
+		u.Stores = append(u.Stores, s.Ref())
+	}
+	for _, d := range t.Deployers {
+		u.Deployers = append(u.Deployers, d.Name)
+	}
+	for _, p := range t.Probes {
+		u.Probes = append(u.Probes, p.Name)
+	}
+	_, u.CanList = t.Issuer.(Lister)
+	_, u.CanScope = t.Issuer.(Scoper)
+	return u, t
+}
+
+// advance takes a rotation as far as it goes now and returns when to come back;
+// the zero time: when somebody acts. The dispatcher calls it.
+func (e *Engine) advance(ctx context.Context, id string) time.Time {
+	r := e.run(id)
+	for turns := 0; ctx.Err() == nil; turns++ {
+		if turns == maxTurns {
+			e.Logger.Error("rotation does not come to rest", "rotation", id)
+			return time.Now().Add(maxPause)
+		}
+		wake, again, err := e.turn(ctx, r)
+		if err != nil {
+			if ctx.Err() == nil {
+				e.Logger.Error("rotation can't go on", "rotation", id, "err", err)
+			}
+			r.drop()
+			return time.Now().Add(journalPause)
+		}
+		if !again {
+			return wake
+		}
+	}
+	return time.Time{}
+}
+
+// drop forgets what memory says: the journal is read again before the next decision.
+func (r *run) drop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.loaded = false
+}
+
+// turn takes one action. again: ask Next at once.
+func (e *Engine) turn(ctx context.Context, r *run) (wake time.Time, again bool, err error) {
+	r.mu.Lock()
+	if err := e.load(ctx, r); err != nil {
+		r.mu.Unlock()
+		return time.Time{}, false, err
+	}
+	if r.state.StartedAt.IsZero() && r.state.ClosedAt.IsZero() {
+		admitted, err := e.admit(ctx, r)
+		r.mu.Unlock()
+		return time.Time{}, admitted, err
+	}
+	u, token := e.setup(r.state.Token)
+	now := time.Now()
+	action := Next(r.state, u, now)
+	if action.Kind == DoNothing {
+		done := !r.state.ClosedAt.IsZero()
+		r.mu.Unlock()
+		if done {
+			e.forget(r.id)
+		}
+		return action.Until, false, nil
+	}
+	entries, sealed := r.decide(action, now)
+	if len(entries) > 0 {
+		if err := e.append(ctx, r, entries, sealed); err != nil {
+			r.mu.Unlock()
+			return time.Time{}, false, err
+		}
+	}
+	a := act{engine: e, run: r, token: token, setup: u, state: r.state.clone(), action: action}
+	r.mu.Unlock()
+	return time.Time{}, true, a.do(ctx)
+}
+
+// decide returns the entries that an action writes before anything is done:
+// an intent for what changes the world, the whole of it for what changes only
+// the journal, nothing for what only reads.
+func (r *run) decide(a Action, now time.Time) ([]Entry, map[Slot]Secret) {
+	entry := Entry{At: now, Course: r.state.Course, Step: r.state.Step, Target: a.Target, Why: a.Why}
+	switch a.Kind {
+	case DoMove:
+		entry.Kind, entry.Trigger = EntryMoved, a.Trigger
+	case DoHold:
+		entry.Kind, entry.Hold = EntryHeld, a.Hold
+	case DoAsk:
+		entry.Kind, entry.Hold = EntryAsked, a.Hold
+	case DoRemind:
+		entry.Kind = EntryReminded
+	case DoClose:
+		entry.Kind, entry.Status = EntryClosed, r.state.Ending
+	case DoIssue, DoSettle, DoStore, DoDeploy, DoRevoke:
+		entry.Kind, entry.Attempt = EntryIntent, r.state.attempt(a)
+	case DoNothing, DoPreflight, DoCapture, DoCheck, DoScopes, DoLook, DoReread, DoReconcile:
+		return nil, nil
+	}
+	return []Entry{entry}, nil
+}
+
+// attempt counts the acts on a target within the step.
+func (s *State) attempt(a Action) int {
+	if st := s.store(a.Target); a.Kind == DoStore && st != nil {
+		return st.Failing.Tries + 1
+	}
+	if a.Kind == DoDeploy {
+		return s.Deploys[a.Target].Failing.Tries + 1
+	}
+	return s.Tries + 1
+}
+
+// admit starts a queued rotation if there is room; leaks need none. One that
+// finds no room is woken when its turn comes.
+func (e *Engine) admit(ctx context.Context, r *run) (bool, error) {
+	if !r.state.leak() && !e.takeRoom(r.id) {
+		return false, nil
+	}
+	return true, e.append(ctx, r, []Entry{{At: time.Now(), Kind: EntryStarted}}, nil)
+}
+
+// takeRoom gives a rotation one of the places, or a place in the queue.
+func (e *Engine) takeRoom(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.room[id]:
+	case len(e.room) < e.MaxConcurrent:
+		e.room[id] = true
+	default:
+		if !slices.Contains(e.queue, id) {
+			e.queue = append(e.queue, id)
+		}
+		return false
+	}
+	return true
+}
+
+// leaveRoom gives a place to the next in the queue.
+func (e *Engine) leaveRoom(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.room, id)
+	for len(e.queue) > 0 && len(e.room) < e.MaxConcurrent {
+		next := e.queue[0]
+		e.queue = e.queue[1:]
+		e.room[next] = true
+		e.Dispatcher.WakeAt(next, time.Now())
+	}
+}
+
+// append writes entries and takes them into the state. It must be called with
+// r.mu held. After an error memory may be behind the journal: drop the run.
+func (e *Engine) append(ctx context.Context, r *run, entries []Entry, seal map[Slot]Secret) error {
+	next := r.state.clone()
+	for i := range entries {
+		entries[i].Token, entries[i].Rotation = r.state.Token, r.id
+		if err := next.apply(entries[i]); err != nil {
+			return fmt.Errorf("append to rotation %q: %w", r.id, err)
+		}
+	}
+	a := Append{Token: r.state.Token, Rotation: r.id, Head: r.state.Head, Entries: entries, Seal: seal}
+	u, token := e.setup(next.Token)
+	summary := next.Summary()
+	if action := Next(next, u, time.Now()); action.Kind == DoNothing {
+		summary.WakeAt = action.Until
+	}
+	a.Summary = &summary
+	if !next.ClosedAt.IsZero() {
+		record, err := e.record(ctx, next.Token)
+		if err != nil {
+			return err
+		}
+		closed := closeRecord(record, &next, token.Schedule)
+		a.Record, a.Wipe = &closed, true
+	}
+	// The journal's transaction is not cut short by a stop: its outcome must be known.
+	written, err := e.Journal.Append(context.WithoutCancel(ctx), a)
+	if err != nil {
+		return fmt.Errorf("append to rotation %q: %w", r.id, err)
+	}
+	next.Head = written[len(written)-1].Seq
+	r.state, r.loaded = next, true
+	for slot, value := range seal {
+		r.secrets[slot] = value
+	}
+	e.told(ctx, r, entries)
+	return nil
+}
+
+// told logs what was written, tells people, and wakes whoever waits for it.
+func (e *Engine) told(ctx context.Context, r *run, entries []Entry) {
+	for _, entry := range entries {
+		e.logEntry(ctx, &r.state, entry)
+		e.tellPeople(&r.state, entry)
+	}
+	if s := &r.state; !s.ClosedAt.IsZero() || s.waitsFor() != nil {
+		e.leaveRoom(r.id)
+	}
+	if !r.state.ClosedAt.IsZero() {
+		clear(r.secrets)
+		e.afterClose(r.state.clone())
+	}
+	e.announce()
+}
+
+// secret returns a sealed value of the rotation. ErrNotFound: it was never known.
+func (e *Engine) secret(ctx context.Context, r *run, slot Slot) (Secret, error) {
+	r.mu.Lock()
+	value, ok := r.secrets[slot]
+	r.mu.Unlock()
+	if ok {
+		return value, nil
+	}
+	value, err := e.Journal.Unseal(ctx, r.id, slot)
+	if err != nil {
+		return Secret{}, fmt.Errorf("unseal the %s credential: %w", slot, err)
+	}
+	r.mu.Lock()
+	r.secrets[slot] = value
+	r.mu.Unlock()
+	return value, nil
+}
+
+// closeRecord is the token's record after a rotation.
+func closeRecord(r TokenRecord, s *State, _ Schedule) TokenRecord {
+	summary := s.Summary()
+	r.Name, r.Last, r.Current = s.Token, &summary, s.survivor()
+	if r.FirstSeen.IsZero() {
+		r.FirstSeen = s.OpenedAt
+	}
+	r.Leaked = s.FollowUp
+	r.NotBefore = time.Time{}
+	switch s.Ending {
+	case Done:
+		r.Failures = 0
+	case Aborted:
+		r.NotBefore = s.ClosedAt.Add(day)
+	case RolledBack, Failed:
+		r.Failures++
+		r.NotBefore = notBefore(r.Failures, s.ClosedAt)
+	case Queued, Running, Waiting, Held:
+	}
+	return r
+}
+
+// writeOutcome appends what came of an act. The act happened: it is written
+// down however long the journal takes, unless the process is told to stop.
+func (e *Engine) writeOutcome(ctx context.Context, r *run, entries []Entry, seal map[Slot]Secret) error {
+	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+		r.mu.Lock()
+		err := e.append(ctx, r, entries, seal)
+		if err != nil && !errors.Is(err, ErrConflict) {
+			// Perhaps it was written after all: only the journal knows.
+			if stored, readErr := e.Journal.Entries(ctx, r.id); readErr == nil && len(stored) > 0 && stored[len(stored)-1].Seq != r.state.Head {
+				r.loaded = false
+				err = nil
+			}
+		}
+		r.mu.Unlock()
+		if err == nil || errors.Is(err, ErrConflict) || e.ctx.Err() != nil {
+			return err
+		}
+		e.Logger.Error("outcome of an act can't be written yet", "rotation", r.id, "err", err)
+		select {
+		case <-e.ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
