@@ -1,0 +1,20 @@
+// Package stores lists the types of stores by name.
+//
+// It registers nothing on import and has no logic. To add a store, write its
+// package in a folder of the type's name, and add a line to Types.
+package stores
+
+import (
+	"github.com/rotatord/rotatord/internal/registry"
+	"github.com/rotatord/rotatord/rotator"
+	filestore "github.com/rotatord/rotatord/stores/file"
+	vaultstore "github.com/rotatord/rotatord/stores/vault"
+)
+
+// Types returns the types of stores.
+func Types() registry.Kind[rotator.Store] {
+	return registry.Kind[rotator.Store]{
+		"file":  registry.Of(filestore.New, filestore.Example),
+		"vault": registry.Of(vaultstore.New, vaultstore.Example),
+	}
+}

@@ -1,0 +1,147 @@
+// Package vaultstore keeps credentials in HashiCorp Vault's KV engine, version 1
+// or 2, one field of a secret each.
+//
+// A write changes one field and keeps the others. On version 2 check-and-set
+// guards it. Version 1 has no such thing: the secret is compared right before
+// the write, and another writer in that very instant can be lost.
+//
+// It never deletes, destroys or undeletes anything, takes no setting from
+// VAULT_* variables, retries nothing by itself (the engine does), and has no
+// goroutine of its own: log-ins are renewed when a call needs them. So a plain
+// token with a short life that nobody uses meanwhile expires; AppRole and
+// Kubernetes log in again.
+//
+// To add a way to log in, add its row to the methods and its case to
+// session.method.
+package vaultstore
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/rotatord/rotatord/rotator"
+)
+
+// Example is one entry of the configuration, and the documentation.
+//
+//go:embed example.yaml
+var Example string
+
+const (
+	defaultMount   = "secret"
+	defaultJWTFile = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+)
+
+// Config is an entry of type vault.
+type Config struct {
+	Address   string `yaml:"address" json:"address" jsonschema:"required,description=URL of Vault\\, for example https://vault:8200"`
+	Mount     string `yaml:"mount,omitempty" json:"mount,omitempty" jsonschema:"description=Path of the KV mount (default secret)"`
+	KVVersion int    `yaml:"kv_version,omitempty" json:"kv_version,omitempty" jsonschema:"enum=0,enum=1,enum=2,description=Version of the KV engine\\, 1 or 2; asked from Vault when not set"`
+	Namespace string `yaml:"namespace,omitempty" json:"namespace,omitempty" jsonschema:"description=Namespace (Vault Enterprise and HCP)"`
+	CAFile    string `yaml:"ca_file,omitempty" json:"ca_file,omitempty" jsonschema:"description=PEM file with the only CAs to trust (default: those of the system)"`
+	Auth      Auth   `yaml:"auth" json:"auth" jsonschema:"required,description=How to log in"`
+}
+
+// Auth says how to log in.
+type Auth struct {
+	Method    string               `yaml:"method" json:"method" jsonschema:"required,enum=token,enum=token_file,enum=approle,enum=kubernetes,description=token\\, token_file\\, approle or kubernetes"`
+	Token     rotator.SecretSource `yaml:"token,omitempty" json:"token,omitzero" jsonschema:"description=For token: the token"`
+	TokenFile string               `yaml:"token_file,omitempty" json:"token_file,omitempty" jsonschema:"description=For token_file: the file that holds the token (as Vault Agent writes it); read anew when the token is refused"`
+	RoleID    string               `yaml:"role_id,omitempty" json:"role_id,omitempty" jsonschema:"description=For approle: the role ID"`
+	SecretID  rotator.SecretSource `yaml:"secret_id,omitempty" json:"secret_id,omitzero" jsonschema:"description=For approle: the secret ID; read anew at each log-in"`
+	Role      string               `yaml:"role,omitempty" json:"role,omitempty" jsonschema:"description=For kubernetes: the role"`
+	JWTFile   string               `yaml:"jwt_file,omitempty" json:"jwt_file,omitempty" jsonschema:"description=For kubernetes: the service account's token (default /var/run/secrets/kubernetes.io/serviceaccount/token); read anew at each log-in"`
+	Mount     string               `yaml:"mount,omitempty" json:"mount,omitempty" jsonschema:"description=For approle and kubernetes: path of the auth mount (default approle or kubernetes)"`
+}
+
+// methods maps each way to log in to the fields that it needs and may have.
+func methods() map[string]struct{ needs, may []string } {
+	return map[string]struct{ needs, may []string }{
+		"token":      {needs: []string{"token"}},
+		"token_file": {needs: []string{"token_file"}},
+		"approle":    {needs: []string{"role_id", "secret_id"}, may: []string{"mount"}},
+		"kubernetes": {needs: []string{"role"}, may: []string{"jwt_file", "mount"}},
+	}
+}
+
+// Validate implements the contract of every plug-in's Config; it calls nobody.
+func (c Config) Validate() error {
+	return errors.Join(
+		rotator.Field("address", checkAddress(c.Address)),
+		rotator.Field("mount", checkPath(c.withDefaults().Mount)),
+		rotator.Field("kv_version", checkVersion(c.KVVersion)),
+		c.Auth.validate(),
+	)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Mount == "" {
+		c.Mount = defaultMount
+	}
+	c.Mount = strings.Trim(c.Mount, "/")
+	if c.Auth.Mount == "" {
+		c.Auth.Mount = c.Auth.Method
+	}
+	c.Auth.Mount = strings.Trim(c.Auth.Mount, "/")
+	if c.Auth.JWTFile == "" {
+		c.Auth.JWTFile = defaultJWTFile
+	}
+	return c
+}
+
+func checkAddress(address string) error {
+	parsed, err := url.Parse(address)
+	switch {
+	case address == "":
+		return errors.New("is needed, for example https://vault:8200")
+	case err != nil:
+		return errors.New("is not a URL")
+	case parsed.Scheme != "https" && parsed.Scheme != "http", parsed.Host == "":
+		return errors.New("must be a URL like https://vault:8200")
+	case parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "":
+		return errors.New("must not have a user, a query or a fragment")
+	}
+	return nil
+}
+
+func checkVersion(version int) error {
+	if version < 0 || version > 2 {
+		return fmt.Errorf("%d is not a version of the KV engine; use 1 or 2", version)
+	}
+	return nil
+}
+
+func (a Auth) validate() error {
+	set := map[string]bool{
+		"token": !a.Token.IsZero(), "token_file": a.TokenFile != "", "role_id": a.RoleID != "", "secret_id": !a.SecretID.IsZero(),
+		"role": a.Role != "", "jwt_file": a.JWTFile != "", "mount": a.Mount != "",
+	}
+	fields, known := methods()[a.Method]
+	if !known {
+		return rotator.Field("auth.method", fmt.Errorf("%q is not one of %s", a.Method, strings.Join(slices.Sorted(maps.Keys(methods())), ", ")))
+	}
+	var mistakes []error
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		switch needed := slices.Contains(fields.needs, name); {
+		case needed && !set[name]:
+			mistakes = append(mistakes, rotator.Field("auth."+name, fmt.Errorf("is needed for method %s", a.Method)))
+		case set[name] && !needed && !slices.Contains(fields.may, name):
+			mistakes = append(mistakes, rotator.Field("auth."+name, fmt.Errorf("does not go with method %s", a.Method)))
+		}
+	}
+	if set["token"] {
+		mistakes = append(mistakes, rotator.Field("auth.token", a.Token.Validate()))
+	}
+	if set["secret_id"] {
+		mistakes = append(mistakes, rotator.Field("auth.secret_id", a.SecretID.Validate()))
+	}
+	if set["mount"] {
+		mistakes = append(mistakes, rotator.Field("auth.mount", checkPath(strings.Trim(a.Mount, "/"))))
+	}
+	return errors.Join(mistakes...)
+}
