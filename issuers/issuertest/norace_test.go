@@ -1,0 +1,5 @@
+//go:build !race
+
+package issuertest_test
+
+const raceDetector = false
