@@ -1,0 +1,49 @@
+# Every target sets up what it needs; `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the static binary ./rotatord
+	@tools/setup go
+	CGO_ENABLED=0 go build -trimpath -tags timetzdata -ldflags '-s -w -X main.version=$(VERSION)' -o rotatord ./cmd/rotatord
+	@echo "built ./rotatord $(VERSION)"
+
+.PHONY: demo
+demo: build ## show the whole loop on this machine, in about half a minute
+	./rotatord demo
+
+.PHONY: test
+test: ## run all tests with the race detector
+	@tools/setup go cc
+	go run ./internal/testservers/cmd/build
+	go test -race -shuffle=on ./...
+
+.PHONY: lint
+lint: ## run the linters and look at the formatting
+	@tools/setup go
+	"$$(tools/setup golangci-lint)" run ./...
+	"$$(tools/setup golangci-lint)" fmt --diff
+
+.PHONY: fmt
+fmt: ## format the code
+	"$$(tools/setup golangci-lint)" fmt
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities (needs https://vuln.go.dev)
+	@tools/vuln
+
+.PHONY: docs
+docs: ## write the state diagram of the code into docs/concepts.md
+	@tools/setup go
+	@tools/docs-states write
+
+.PHONY: ci
+ci: ## run what must hold before a merge
+	@.ci/run
