@@ -97,7 +97,9 @@ func (a act) failed(e Entry, prefix string, err error, tries int) Entry {
 		limit = leakPause
 	}
 	e.Err = a.clean(prefix, err)
-	e.Final, e.NoEffect = IsPermanent(err), HadNoEffect(err)
+	// After a conflict the store is read again: that may well be mended.
+	conflict := errors.Is(err, ErrConflict)
+	e.Final, e.NoEffect = IsPermanent(err) && !conflict, HadNoEffect(err) || conflict
 	e.RetryAt = e.At.Add(jitter(a.run.id, tries, backOff(time.Second, tries, limit)))
 	if at := RetryTime(err); at.After(e.RetryAt) {
 		e.RetryAt = at

@@ -36,6 +36,10 @@ type Engine struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
+	tellCtx    context.Context // of notifications: ends a little after Stop
+	tellCancel context.CancelFunc
+	tells      sync.WaitGroup
+
 	mu      sync.Mutex
 	tokens  map[string]Token
 	runs    map[string]*run // open rotations in memory
@@ -58,6 +62,7 @@ func NewEngine(o Options) *Engine {
 	}
 	e := &Engine{Options: o, runs: map[string]*run{}, room: map[string]bool{}, changed: make(chan struct{})}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.tellCtx, e.tellCancel = context.WithCancel(context.Background())
 	e.setTokens(o.Tokens)
 	return e
 }
@@ -127,6 +132,10 @@ func (e *Engine) Stop() {
 		e.Dispatcher.Stop()
 	}
 	e.tasks.Wait()
+	// What people must know is still sent, once and in bounded time.
+	defer time.AfterFunc(stopGrace, e.tellCancel).Stop()
+	e.tells.Wait()
+	e.tellCancel()
 }
 
 // Reload takes up a new configuration. Open rotations keep the policy they

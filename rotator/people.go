@@ -85,7 +85,7 @@ func (e *Engine) notify(token string, event Event) {
 		return
 	}
 	for _, n := range t.Notifiers {
-		e.tasks.Go(func() { e.deliver(n, event) })
+		e.tells.Go(func() { e.deliver(n, event) })
 	}
 }
 
@@ -94,7 +94,7 @@ const notifyTries = 8
 func (e *Engine) deliver(n NotifyTarget, event Event) {
 	a := act{engine: e, run: &run{}}
 	for try := range notifyTries {
-		err := a.call(e.ctx, e.ActTimeout, func(ctx context.Context) error { return n.Notifier.Notify(ctx, event) })
+		err := a.call(e.tellCtx, e.ActTimeout, func(ctx context.Context) error { return n.Notifier.Notify(ctx, event) })
 		if err == nil {
 			return
 		}
@@ -174,8 +174,9 @@ func lateAtDeadline(s *State) string {
 
 // afterClose sets the next due date, and opens what must follow at once.
 func (e *Engine) afterClose(s State) {
+	ctx := context.WithoutCancel(e.ctx) // a stop waits for it
 	e.tasks.Go(func() {
-		record, err := e.record(e.ctx, s.Token)
+		record, err := e.record(ctx, s.Token)
 		if err != nil {
 			e.Logger.Error("due date not recorded; the next start does it", "token", s.Token, "err", err)
 			return
@@ -184,11 +185,11 @@ func (e *Engine) afterClose(s State) {
 		if err != nil {
 			return
 		}
-		if err := e.Journal.SetDue(e.ctx, map[string]time.Time{s.Token: dueTime(t.Schedule, record)}); err != nil {
+		if err := e.Journal.SetDue(ctx, map[string]time.Time{s.Token: dueTime(t.Schedule, record)}); err != nil {
 			e.Logger.Error("due date not recorded; the next start does it", "token", s.Token, "err", err)
 		}
 		if record.Leaked {
-			if _, err := e.Rotate(e.ctx, RotateRequest{Token: s.Token, Reason: Leak, By: s.By, Why: "a leak was reported during rotation " + s.ID}); err != nil {
+			if _, err := e.Rotate(ctx, RotateRequest{Token: s.Token, Reason: Leak, By: s.By, Why: "a leak was reported during rotation " + s.ID}); err != nil {
 				e.Logger.Error("leak not followed up yet; the due scan does it", "token", s.Token, "err", err)
 			}
 		}

@@ -2,6 +2,7 @@ package rotator_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,6 +143,21 @@ func TestForeignValueHoldsBeforeItIsOverwritten(t *testing.T) {
 		if got := len(w.live()); got != 1 {
 			t.Errorf("%d live credentials; want 1", got)
 		}
+	})
+}
+
+// TestAnothersWriteOfAnotherFieldIsNoConflict: the version of the whole secret
+// moves on between our read and our write, our own value does not.
+func TestAnothersWriteOfAnotherFieldIsNoConflict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.failIssue = []error{rotator.Unsent(errors.New("answered 429"))} // time for another's write
+		d, _ := w.run()
+		defer d.Stop()
+		id := d.rotate(rotator.Manual)
+		time.Sleep(500 * time.Millisecond)
+		w.stores[0].set("canary-value-1")
+		w.check(d, d.wait(id), rotator.Done)
 	})
 }
 
@@ -337,6 +353,23 @@ func TestLeakTakesOverAnOpenRotation(t *testing.T) {
 		w.check(d, d.wait("R2"), rotator.Done) // the new value was readable too: it is replaced as well
 		if w.count() != 3 {
 			t.Errorf("%d credentials were made; want 3", w.count())
+		}
+	})
+}
+
+func TestPeopleAreToldBeforeTheProcessStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		d, _ := w.run()
+		id := d.rotate(rotator.Manual)
+		w.check(d, d.wait(id), rotator.Done)
+		d.Stop()
+		var kinds []rotator.EventKind
+		for _, e := range w.events {
+			kinds = append(kinds, e.Kind)
+		}
+		if !slices.Contains(kinds, rotator.EventStarted) || !slices.Contains(kinds, rotator.EventDone) {
+			t.Errorf("people were told %v; want the start and the end", kinds)
 		}
 	})
 }

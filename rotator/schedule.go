@@ -74,7 +74,11 @@ func DueOf(s Schedule, r TokenRecord) Due {
 		earlier(since.Add(s.MaxAge), Scheduled, "max_age")
 	}
 	if expires := r.Current.ExpiresAt; !expires.IsZero() {
-		earlier(expires.Add(-s.BeforeExpiry), Expiry, "expiry")
+		lead := s.BeforeExpiry
+		if lifetime := expires.Sub(since); lead > lifetime/2 {
+			lead = lifetime / 2 // else a short-lived credential would be due as soon as it is made
+		}
+		earlier(expires.Add(-lead), Expiry, "expiry")
 	}
 	if !due.At.IsZero() && due.At.Before(r.NotBefore) {
 		due.At = r.NotBefore

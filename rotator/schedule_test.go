@@ -37,6 +37,7 @@ func TestDueOf(t *testing.T) {
 		{"cron in its zone", rotator.Schedule{Cron: yearly}, issued, rotator.Due{At: at("2026-03-01T09:00:00Z"), Reason: rotator.Scheduled, Rule: "cron"}},
 		{"max_age earlier", rotator.Schedule{Cron: yearly, MaxAge: 240 * time.Hour}, issued, rotator.Due{At: at("2026-01-11T00:00:00Z"), Reason: rotator.Scheduled, Rule: "max_age"}},
 		{"expiry pulls it forward", rotator.Schedule{Cron: yearly, BeforeExpiry: 48 * time.Hour}, expiring, rotator.Due{At: at("2026-01-30T00:00:00Z"), Reason: rotator.Expiry, Rule: "expiry"}},
+		{"half the life of a short-lived one", rotator.Schedule{BeforeExpiry: 60 * 24 * time.Hour}, expiring, rotator.Due{At: at("2026-01-16T12:00:00Z"), Reason: rotator.Expiry, Rule: "expiry"}},
 		{"after a failure", rotator.Schedule{Cron: yearly}, failed, rotator.Due{At: at("2026-03-05T00:00:00Z"), Reason: rotator.Scheduled, Rule: "cron"}},
 		{"a leak comes first", rotator.Schedule{Cron: yearly}, leaked, rotator.Due{At: at("2025-01-01T00:00:00Z"), Reason: rotator.Leak, Rule: "leak"}},
 		{"age from first sight", rotator.Schedule{MaxAge: 24 * time.Hour}, rotator.TokenRecord{FirstSeen: at("2026-01-01T00:00:00Z")}, rotator.Due{At: at("2026-01-02T00:00:00Z"), Reason: rotator.Scheduled, Rule: "max_age"}},

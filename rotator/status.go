@@ -93,7 +93,7 @@ func (e *Engine) stateOf(ctx context.Context, id string) (State, error) {
 func statusOf(s State, u Setup) RotationStatus {
 	status := RotationStatus{
 		Summary: s.Summary(), StartedAt: s.StartedAt, DeadlineAt: s.DeadlineAt(u), Hold: s.waitsFor(),
-		Done: slices.Clone(s.Passed), Attempt: s.Tries, LastErr: s.LastErr,
+		Done: slices.Clone(s.Passed), Attempt: s.Tries, LastErr: s.LastErr, FollowUp: s.FollowUp,
 	}
 	switch {
 	case status.Status.Final():

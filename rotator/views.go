@@ -24,6 +24,7 @@ type RotationStatus struct {
 	Done       []Step    // steps that are behind it, in order
 	Attempt    int       // of the act under way or to be repeated
 	LastErr    string    // of the last act or look that went wrong
+	FollowUp   bool      // once it is closed, a leak rotation of the token follows
 }
 
 // NeedsPerson tells whether nothing goes on before a person acts.

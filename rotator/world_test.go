@@ -253,7 +253,7 @@ func (s *memStore) Put(_ context.Context, _ string, w rotator.Write) (rotator.Ve
 	case s.value == w.Value.Reveal():
 		return s.current(), nil
 	case fmt.Sprint(s.version) != w.Prev:
-		return rotator.Version{}, rotator.ErrConflict
+		return rotator.Version{}, rotator.Permanent(rotator.ErrConflict)
 	}
 	s.value = w.Value.Reveal()
 	s.version++

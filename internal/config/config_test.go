@@ -98,7 +98,7 @@ tokens:
     access: [ana@example.com, group:platform, luis@example.com]
     notify: [ops]
     policy:
-      leak: {revoke: first, on_deadline: hold, on_unhealthy: hold, deadline: 5m, reminder: 1m}
+      leak: {revoke: first, on_deadline: revoke, on_unhealthy: hold, deadline: 5m, reminder: 1m}
       manual: {start: window, revoke: last, on_unhealthy: continue}
 groups: {platform: [luis@example.com, eva@example.com]}
 `)
@@ -119,7 +119,7 @@ groups: {platform: [luis@example.com, eva@example.com]}
 	got.Schedule.Cron = nil
 	policies := rotator.DefaultPolicies()
 	leak, manual := policies[rotator.Leak], policies[rotator.Manual]
-	leak.Course, leak.OnDeadline, leak.OnUnhealthy = rotator.RevokeFirst, rotator.DeadlineHold, rotator.UnhealthyHold
+	leak.Course, leak.OnDeadline, leak.OnUnhealthy = rotator.RevokeFirst, rotator.DeadlineRevoke, rotator.UnhealthyHold
 	leak.Deadline, leak.Reminder = 5*time.Minute, time.Minute
 	manual.Start, manual.OnUnhealthy = rotator.StartWindow, rotator.UnhealthyContinue
 	policies[rotator.Leak], policies[rotator.Manual] = leak, manual

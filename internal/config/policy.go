@@ -35,6 +35,9 @@ func (c *checker) policyRules(p strictyaml.Place, reason rotator.Reason, spec po
 	if !leak && spec.Deadline != nil {
 		c.Mistake(p.At("deadline"), "only a leak has a deadline of its own; the others have the deadline of the rollout")
 	}
+	if leak && spec.OnDeadline == string(rotator.DeadlineHold) {
+		c.Mistake(p.At("on_deadline"), "a leak always revokes at its deadline; give it a longer deadline if it must wait")
+	}
 	if leak && spec.Start == string(rotator.StartWindow) {
 		c.Mistake(p.At("start"), "a leak never waits for a window")
 	}

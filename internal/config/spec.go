@@ -112,7 +112,7 @@ type policiesSpec struct {
 type policySpec struct {
 	Start       string            `yaml:"start,omitempty" jsonschema:"description=Now\\, or in the next allowed window,enum=now,enum=window"`
 	Revoke      string            `yaml:"revoke,omitempty" jsonschema:"description=Whether the old credential is revoked first or last; first is for leaks only,enum=first,enum=last"`
-	OnDeadline  string            `yaml:"on_deadline,omitempty" jsonschema:"description=What happens when the deadline passes; revoke is for leaks only,enum=hold,enum=revoke"`
+	OnDeadline  string            `yaml:"on_deadline,omitempty" jsonschema:"description=What happens when the deadline passes: a leak revokes\\, all others hold,enum=hold,enum=revoke"`
 	OnUnhealthy string            `yaml:"on_unhealthy,omitempty" jsonschema:"description=What happens when a probe says unhealthy; roll_back is never for leaks,enum=roll_back,enum=continue,enum=hold"`
 	Deadline    *rotator.Duration `yaml:"deadline,omitempty" jsonschema:"description=Of a leak\\, from its start to the revoke"`
 	Reminder    *rotator.Duration `yaml:"reminder,omitempty" jsonschema:"description=Between reminders while a person is waited for"`
