@@ -5,18 +5,16 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"maps"
-	"math"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/rotatord/rotatord/internal/journal/admit"
 	"github.com/rotatord/rotatord/rotator"
 )
 
 // A request is an Append on its way to the disk.
 type request struct {
-	ctx     context.Context // who asks may give up before the transaction begins
+	gaveUp  func() error // why the caller no longer wants it; nil: it does
 	a       rotator.Append
 	rows    []row
 	summary []byte
@@ -52,7 +50,8 @@ func (j *Journal) Append(ctx context.Context, a rotator.Append) ([]rotator.Entry
 		batch := j.queue
 		j.queue = nil
 		j.queueMu.Unlock()
-		j.writeBatch(batch)
+		// One who gives up must not stop the others.
+		j.writeBatch(context.WithoutCancel(ctx), batch)
 	}
 	j.writeMu.Unlock()
 	if r.err != nil {
@@ -66,13 +65,19 @@ func (j *Journal) prepare(ctx context.Context, a rotator.Append) (*request, erro
 	if j.write == nil {
 		return nil, errReadOnly()
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, rotator.Unsent(context.Cause(ctx))
+	if err := admit.Check(a); err != nil {
+		return nil, err
 	}
-	if err := checkAppend(a); err != nil {
-		return nil, rotator.Permanent(err)
+	gaveUp := func() error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return nil
 	}
-	r := &request{ctx: ctx, a: a, sealed: map[rotator.Slot][]byte{}}
+	if err := gaveUp(); err != nil {
+		return nil, rotator.Unsent(err)
+	}
+	r := &request{gaveUp: gaveUp, a: a, sealed: map[rotator.Slot][]byte{}}
 	err := r.encode()
 	if err != nil {
 		return nil, rotator.Permanent(err)
@@ -90,33 +95,6 @@ func (j *Journal) prepare(ctx context.Context, a rotator.Append) (*request, erro
 
 func errReadOnly() error {
 	return rotator.Permanent(fmt.Errorf("the journal is open for reading only: %w", errors.ErrUnsupported))
-}
-
-func checkAppend(a rotator.Append) error {
-	s := a.Summary
-	switch {
-	case a.Token == "":
-		return errors.New("no token is named")
-	case a.Rotation == "" && (s != nil || len(a.Seal) > 0 || a.Wipe):
-		return errors.New("a summary and sealed values belong to a rotation, and none is named")
-	case s != nil && (s.ID != a.Rotation || s.Token != a.Token):
-		return fmt.Errorf("the summary is of rotation %q of %q", s.ID, s.Token)
-	case a.Rotation != "" && a.Head == 0 && (s == nil || len(a.Entries) == 0):
-		return errors.New("a new rotation needs a summary and an entry")
-	case a.Record != nil && a.Record.Name != a.Token:
-		return fmt.Errorf("the record is of token %q", a.Record.Name)
-	}
-	for _, e := range a.Entries {
-		if e.Kind == "" {
-			return errors.New("an entry has no kind")
-		}
-	}
-	for slot, value := range a.Seal {
-		if value.IsZero() {
-			return fmt.Errorf("there is no value to seal as %q", slot)
-		}
-	}
-	return nil
 }
 
 // encode fills the rows, and the entries as they will be read from them: what
@@ -153,26 +131,24 @@ func (r *request) encode() (err error) {
 // writeBatch writes requests in one transaction and marks all as done. Where
 // one of them breaks the transaction, each gets its own, so that it breaks
 // nobody else's.
-func (j *Journal) writeBatch(batch []*request) {
+func (j *Journal) writeBatch(ctx context.Context, batch []*request) {
 	live := batch[:0:0]
 	for _, r := range batch {
 		r.done = true
-		if r.ctx.Err() != nil {
-			r.err = rotator.Unsent(context.Cause(r.ctx))
-			continue
+		if r.err = rotator.Unsent(r.gaveUp()); r.err == nil {
+			live = append(live, r)
 		}
-		live = append(live, r)
 	}
 	if len(live) == 0 {
 		return
 	}
 	err := j.writable()
 	if err == nil {
-		err = j.transact(live)
+		err = j.transact(ctx, live)
 	}
 	if err != nil && len(live) > 1 && rotator.HadNoEffect(err) && j.writable() == nil {
 		for _, r := range live {
-			r.fail(j.transact([]*request{r}))
+			r.fail(j.transact(ctx, []*request{r}))
 		}
 	} else {
 		for _, r := range live {
@@ -180,7 +156,7 @@ func (j *Journal) writeBatch(batch []*request) {
 		}
 	}
 	if j.residue {
-		j.forgetWiped()
+		j.forgetWiped(ctx)
 	}
 }
 
@@ -201,8 +177,7 @@ func (j *Journal) writable() error {
 
 // transact writes requests in one transaction. A conflict is noted in its
 // request and leaves the others alone; an error undoes all.
-func (j *Journal) transact(batch []*request) error {
-	ctx := context.WithoutCancel(batch[0].ctx) // one who gives up must not stop the others
+func (j *Journal) transact(ctx context.Context, batch []*request) error {
 	tx, err := j.write.BeginTx(ctx, nil)
 	if err != nil {
 		return rotator.Unsent(j.explain(err))
@@ -370,8 +345,7 @@ func (w *writer) end(ctx context.Context) error {
 // forgetWiped takes wiped values out of the database's log, where their
 // ciphertext would stay until it is written over. Where a reader is in the way
 // it is tried again after the next write and at Close.
-func (j *Journal) forgetWiped() {
-	ctx := context.Background()
+func (j *Journal) forgetWiped(ctx context.Context) {
 	for _, text := range j.q.forget {
 		var kept int
 		err := j.write.QueryRowContext(ctx, text).Scan(&kept)
@@ -379,72 +353,4 @@ func (j *Journal) forgetWiped() {
 			j.residue = err != nil || kept != 0
 		}
 	}
-}
-
-// SetDue records when tokens are due next, in one transaction.
-func (j *Journal) SetDue(ctx context.Context, due map[string]time.Time) error {
-	if err := j.setDue(ctx, due); err != nil {
-		return fmt.Errorf("set due dates: %w", err)
-	}
-	return nil
-}
-
-func (j *Journal) setDue(ctx context.Context, due map[string]time.Time) error {
-	if j.write == nil {
-		return errReadOnly()
-	}
-	j.writeMu.Lock()
-	defer j.writeMu.Unlock()
-	if err := j.writable(); err != nil {
-		return err
-	}
-	const chunk = 500
-	args := make([]any, 0, 2*chunk)
-	err := inTx(ctx, j.write, func(tx *sql.Tx) error {
-		w := writer{Journal: j, tx: tx}
-		if err := w.begin(ctx); err != nil {
-			return err
-		}
-		if w.lost != nil {
-			return w.lost
-		}
-		// In order of the names it is one walk through the table.
-		for _, name := range slices.Sorted(maps.Keys(due)) {
-			args = append(args, name, sortable(due[name]))
-			if len(args) == cap(args) {
-				if err := w.setDueChunk(ctx, args); err != nil {
-					return err
-				}
-				args = args[:0]
-			}
-		}
-		if len(args) == 0 {
-			return nil
-		}
-		return w.setDueChunk(ctx, args)
-	})
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return j.explain(err)
-}
-
-func (w *writer) setDueChunk(ctx context.Context, args []any) error {
-	rows := strings.Repeat(", "+w.q.dueSetRow, len(args)/2)
-	_, err := w.tx.ExecContext(ctx, w.q.dueSet+strings.TrimPrefix(rows, ", ")+w.q.dueSetEnd, args...)
-	return err
-}
-
-// sortable is a time for an index: nanoseconds since 1970, cut to what fits in
-// 64 bits (the years 1678 to 2262); nil for the zero time.
-func sortable(t time.Time) any {
-	switch {
-	case t.IsZero():
-		return nil
-	case t.Before(time.Unix(0, math.MinInt64)):
-		return int64(math.MinInt64)
-	case t.After(time.Unix(0, math.MaxInt64)):
-		return int64(math.MaxInt64)
-	}
-	return t.UnixNano()
 }

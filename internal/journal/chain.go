@@ -207,8 +207,7 @@ func (r row) follows(last row) error {
 
 // oneLine names an error of a decoder without what it quotes of the input.
 func oneLine(err error) string {
-	var parse *time.ParseError
-	if errors.As(err, &parse) {
+	if _, ok := errors.AsType[*time.ParseError](err); ok {
 		return "its time is not one"
 	}
 	return "its body is not what an entry looks like"

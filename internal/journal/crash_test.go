@@ -50,7 +50,7 @@ func child(p place) error {
 				written, err := j.Append(ctx, opened("token of "+id, id))
 				if err == nil {
 					out.Lock()
-					_, _ = fmt.Println(written[0].Seq, id)
+					_, _ = fmt.Fprintln(os.Stdout, written[0].Seq, id)
 					out.Unlock()
 				}
 				errs[n] = err
@@ -67,7 +67,7 @@ func TestCrash(t *testing.T) {
 	p := newPlace(t)
 	acknowledged := map[string]int64{}
 	for round := range 5 {
-		command := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // this test itself
+		command := exec.CommandContext(t.Context(), os.Args[0])
 		command.Env = append(os.Environ(), childEnv+"="+p.folder)
 		command.Stderr = os.Stderr
 		stdout, err := command.StdoutPipe()

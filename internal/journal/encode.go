@@ -195,7 +195,9 @@ func utcSummary(s rotator.Summary) rotator.Summary {
 	return s
 }
 
-func encodeSummary(s rotator.Summary) ([]byte, error) { return json.Marshal(summaryBody(utcSummary(s))) }
+func encodeSummary(s rotator.Summary) ([]byte, error) {
+	return json.Marshal(summaryBody(utcSummary(s)))
+}
 
 func decodeSummary(text []byte) (rotator.Summary, error) {
 	var b summaryBody

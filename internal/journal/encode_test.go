@@ -40,8 +40,8 @@ func fill(t *testing.T, v reflect.Value, next *int64) {
 			fill(t, v.Index(i), next)
 		}
 	case reflect.Struct:
-		for i := range v.NumField() {
-			fill(t, v.Field(i), next)
+		for _, field := range v.Fields() {
+			fill(t, field, next)
 		}
 	default:
 		t.Fatalf("there is no way yet to fill a %s: extend the test, and see that it is encoded", v.Type())

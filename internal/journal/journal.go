@@ -38,12 +38,12 @@ type Options struct {
 type backend struct {
 	q          queries
 	migrations func() (fs.FS, error)
-	write      *sql.DB                    // of one connection; nil: read only
-	read       *sql.DB                    //
-	guard      func() error               // asked before a write: is the database still the one that was opened
-	explain    func(error) error          // says what an error of the database means and what to do
-	constraint func(error) bool           // is the error a broken constraint
-	release    func() error               // after the connections are closed
+	write      *sql.DB           // of one connection; nil: read only
+	read       *sql.DB           //
+	guard      func() error      // asked before a write: is the database still the one that was opened
+	explain    func(error) error // says what an error of the database means and what to do
+	constraint func(error) bool  // is the error a broken constraint
+	release    func() error      // after the connections are closed
 }
 
 // Journal is a rotator.Journal on a database. Its methods may be called from
@@ -90,7 +90,7 @@ func open(ctx context.Context, o Options) (*Journal, error) {
 		err = j.own(ctx, o)
 	}
 	if err != nil {
-		return nil, errors.Join(j.explain(err), j.Close())
+		return nil, errors.Join(j.explain(err), j.close(context.WithoutCancel(ctx)))
 	}
 	return j, nil
 }
@@ -153,7 +153,7 @@ func (j *Journal) takeEpoch(ctx context.Context, lostSeals bool) error {
 	m, err := j.readMeta(ctx, j.write)
 	j.epoch = m.epoch
 	j.residue = true // of an owner that was killed before it cleaned up
-	j.forgetWiped()
+	j.forgetWiped(ctx)
 	return err
 }
 
@@ -162,7 +162,9 @@ func (j *Journal) Epoch() int64 { return j.epoch }
 
 // Close waits for the write under way, closes the database and gives up the
 // lock. It may be called twice.
-func (j *Journal) Close() error {
+func (j *Journal) Close() error { return j.close(context.Background()) }
+
+func (j *Journal) close(ctx context.Context) error {
 	j.writeMu.Lock()
 	defer j.writeMu.Unlock()
 	if j.closed {
@@ -171,7 +173,7 @@ func (j *Journal) Close() error {
 	j.closed = true
 	errs := []error{j.read.Close()}
 	if j.write != nil {
-		j.forgetWiped()
+		j.forgetWiped(ctx)
 		for _, stmt := range j.writes {
 			errs = append(errs, stmt.Close())
 		}

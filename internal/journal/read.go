@@ -53,6 +53,15 @@ func (j *Journal) list(ctx context.Context, query string, args ...any) ([]rotato
 	return found, err
 }
 
+// TokenHead returns the Seq of the last entry of a token as a whole; 0: none.
+func (j *Journal) TokenHead(ctx context.Context, token string) (int64, error) {
+	var head int64
+	if err := j.read.QueryRowContext(ctx, j.q.streamHead, "", token).Scan(&head); err != nil {
+		return 0, fmt.Errorf("read head of token %q: %w", token, j.readError(ctx, err))
+	}
+	return head, nil
+}
+
 // Unseal returns a value sealed for a rotation: ErrNotFound once wiped.
 func (j *Journal) Unseal(ctx context.Context, rotation string, slot rotator.Slot) (rotator.Secret, error) {
 	value, err := j.unseal(ctx, rotation, slot)

@@ -203,9 +203,8 @@ func (f sqliteFile) guard(ctx context.Context, db *sql.DB) (func() error, error)
 // explain says what an error of SQLite means for this file and what to do.
 // Another error comes back as it is.
 func (f sqliteFile) explain(err error) error {
-	var e *sqlite.Error
 	code := sqliteCode(err)
-	if errors.As(err, &e) && e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE {
 		code = sqlite3.SQLITE_FULL // no room for the index of the log
 	}
 	switch code {
@@ -229,8 +228,7 @@ func (f sqliteFile) explain(err error) error {
 
 // sqliteCode returns the primary result code, or 0 for another error.
 func sqliteCode(err error) int {
-	var e *sqlite.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return e.Code() & 0xff
 	}
 	return 0

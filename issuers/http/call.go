@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/rotatord/rotatord/rotator"
 )
@@ -176,4 +177,20 @@ func (c *call) request(ctx context.Context, base string, f fields, reveal func(s
 		req.Header.Set("User-Agent", "rotatord")
 	}
 	return req, nil
+}
+
+// headerOK tells whether a header can be set by a template.
+func headerOK(name string) error {
+	const others = "!#$%&'*+-.^_`|~" // besides letters and digits: RFC 9110, section 5.6.2
+	other := func(r rune) bool {
+		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(others, r)
+	}
+	if name == "" || strings.ContainsFunc(name, other) {
+		return errors.New("is no name of a header")
+	}
+	switch http.CanonicalHeaderKey(name) {
+	case "Host", "Content-Length", "Transfer-Encoding", "Connection", "Trailer":
+		return errors.New("is set by the connection itself")
+	}
+	return nil
 }

@@ -18,7 +18,7 @@ func mistakes(t *testing.T, err error) []string {
 		return nil
 	}
 	var all []string
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the join itself is taken apart
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		t.Fatalf("error %v is not joined", err)
 	}
@@ -153,7 +153,7 @@ func TestCheckParams(t *testing.T) {
 		t.Errorf("CheckParams(): -want +got\n%s", diff)
 	}
 	made := open1(t, c)
-	if diff := cmp.Diff(want, mistakes(t, made.(rotator.ParamsChecker).CheckParams(p))); diff != "" {
+	if diff := cmp.Diff(want, mistakes(t, as[rotator.ParamsChecker](t, made).CheckParams(p))); diff != "" {
 		t.Errorf("issuer's CheckParams(): -want +got\n%s", diff)
 	}
 	whole := maps.Clone(p)
@@ -210,7 +210,7 @@ func TestAbilities(t *testing.T) {
 			t.Errorf("%+v: Lister %v, Scoper %v, Pinger %v; want %v, %v, %v",
 				c, lists, scopes, pinging, test.lists, test.scopes, test.pinging)
 		}
-		if got := made.(rotator.Limiter).MaxCredentials(); got != 7 {
+		if got := as[rotator.Limiter](t, made).MaxCredentials(); got != 7 {
 			t.Errorf("MaxCredentials() = %d; want 7", got)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -156,9 +155,6 @@ func exact(value any) any {
 		if n, err := strconv.ParseInt(v.String(), 10, 64); err == nil {
 			return n
 		}
-		if n, err := strconv.ParseUint(v.String(), 10, 64); err == nil {
-			return n
-		}
 		if !strings.ContainsAny(v.String(), ".eE") {
 			return v.String()
 		}
@@ -290,7 +286,7 @@ func (e *expr) time(ctx context.Context, vars map[string]any) (time.Time, error)
 	var seconds int64
 	switch v := out.(type) {
 	case types.Timestamp:
-		return v.Time.UTC(), nil
+		return v.UTC(), nil
 	case types.String:
 		if v == "" {
 			return time.Time{}, nil
@@ -364,18 +360,4 @@ func (e *expr) strings(ctx context.Context, vars map[string]any) ([]string, erro
 		all = append(all, string(text))
 	}
 	return all, nil
-}
-
-// headerOK tells whether a header's name can be set by a template.
-func headerOK(name string) error {
-	if name == "" || strings.ContainsFunc(name, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", r))
-	}) {
-		return errors.New("is no name of a header")
-	}
-	switch http.CanonicalHeaderKey(name) {
-	case "Host", "Content-Length", "Transfer-Encoding", "Connection", "Trailer":
-		return errors.New("is set by the connection itself")
-	}
-	return nil
 }

@@ -134,7 +134,7 @@ func FuzzExpression(f *testing.F) {
 		f.Fatal(err)
 	}
 	body, _ := json.Marshal(map[string]any{
-		"data": map[string]any{"id": 1, "secret": "canary"}, "list": []int{1, 2, 3}, "canary": "canary",
+		"data": map[string]any{"id": 1, "secret": "canary"}, "list": []int{1, 2, 3},
 	})
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "canary") {

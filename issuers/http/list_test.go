@@ -52,7 +52,7 @@ func TestListAnswers(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			url, calls := serve(t, test.serve)
-			all, err := open1(t, example(t, url)).(rotator.Lister).List(t.Context(), listing)
+			all, err := as[rotator.Lister](t, open1(t, example(t, url))).List(t.Context(), listing)
 			noSecret(t, err)
 			if err == nil || all != nil || err.Error() != "list credentials: "+test.want {
 				t.Errorf("List() = %d credentials, %v; want %q", len(all), err, test.want)
@@ -78,7 +78,7 @@ func TestListByPageNumber(t *testing.T) {
 	c.List.Path = "/tokens{{ if .cursor }}?page={{ .cursor }}{{ end }}"
 	c.List.NextCursor = `size(body.data) == 0 ? "" : cursor == "" ? "2" : string(int(cursor) + 1)`
 	made := open1(t, c)
-	got, err := made.(rotator.Lister).List(t.Context(), listing)
+	got, err := as[rotator.Lister](t, made).List(t.Context(), listing)
 	want := []rotator.Credential{{ID: "1", Name: "a", LastUsedAt: time.Unix(1795000000, 0).UTC()}, {ID: "2"}}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b rotator.Secret) bool { return a.IsZero() == b.IsZero() })); diff != "" || err != nil {
 		t.Errorf("List(): %v, -want +got\n%s", err, diff)
@@ -86,7 +86,7 @@ func TestListByPageNumber(t *testing.T) {
 	if got := calls.Load(); got != 3 {
 		t.Errorf("%d calls; want 3", got)
 	}
-	if err := made.(rotator.Pinger).Ping(t.Context()); err != nil || calls.Load() != 4 {
+	if err := as[rotator.Pinger](t, made).Ping(t.Context()); err != nil || calls.Load() != 4 {
 		t.Errorf("Ping() = %v after %d calls; want the list's first page", err, calls.Load())
 	}
 }
@@ -110,7 +110,7 @@ func TestPing(t *testing.T) {
 		url, _ := serve(t, test.answer)
 		c := example(t, url)
 		c.Ping = &Ping{Path: "/me", OK: test.ok}
-		err := open1(t, c).(rotator.Pinger).Ping(t.Context())
+		err := as[rotator.Pinger](t, open1(t, c)).Ping(t.Context())
 		noSecret(t, err)
 		if got := effect(err); got != test.effect {
 			t.Errorf("Ping(ok: %q) = %v, which is %s; want %s", test.ok, err, got, test.effect)

@@ -242,8 +242,18 @@ func open1(t testing.TB, c Config) rotator.Issuer {
 	if err != nil {
 		t.Fatalf("New() = %v", err)
 	}
-	t.Cleanup(made.(interface{ CloseIdleConnections() }).CloseIdleConnections)
+	t.Cleanup(as[interface{ CloseIdleConnections() }](t, made).CloseIdleConnections)
 	return made
+}
+
+// as asserts that an issuer has an ability.
+func as[Ability any](t testing.TB, issuer rotator.Issuer) Ability {
+	t.Helper()
+	able, ok := issuer.(Ability)
+	if !ok {
+		t.Fatalf("the issuer is no %T", *new(Ability))
+	}
+	return able
 }
 
 // nobody returns a URL where nobody listens.

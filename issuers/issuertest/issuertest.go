@@ -168,7 +168,7 @@ func (s *suite) revoke(ctx context.Context, c rotator.Credential) error {
 func asks(err error) error {
 	var person *rotator.PersonNeeded
 	if !errors.As(err, &person) || person.Ask == "" {
-		return fmt.Errorf("manual issuer: error is %v; want *PersonNeeded with a text", err)
+		return fmt.Errorf("manual issuer: error is %w; want *PersonNeeded with a text", err)
 	}
 	return nil
 }
@@ -197,7 +197,7 @@ func (s *suite) must(rotation string) rotator.Credential {
 func (s *suite) expect(what string, c rotator.Credential, want rotator.Verdict) {
 	s.Helper()
 	got, err := s.Issuer.Check(s.Context(), s.checkRequest(c))
-	s.note(err) //nolint:errcheck // noted for the search for secrets
+	err = s.note(err)
 	if got != want || (want == rotator.Unknown) != (err != nil) {
 		s.Errorf("Check(%s) = %v, %v; want %v", what, got, err, want)
 	}

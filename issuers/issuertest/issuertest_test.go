@@ -165,7 +165,7 @@ func (f fake) canaries() []string {
 	return all
 }
 
-func open(t *testing.T) issuertest.Harness {
+func open(*testing.T) issuertest.Harness {
 	f := fake{service: &service{mutant: os.Getenv(mutantVar), dead: map[string]bool{}}}
 	if f.mutant == "leaves a goroutine" {
 		go func() { select {} }()
@@ -202,7 +202,11 @@ func (manual) List() {}
 
 func openManual(t *testing.T) issuertest.Harness {
 	h := open(t)
-	f, refused := h.Issuer.(fake), h.Refused.(fake)
+	f, ok := h.Issuer.(fake)
+	refused, ok2 := h.Refused.(fake)
+	if !ok || !ok2 {
+		t.Fatal("open gives another issuer")
+	}
 	h.Issuer, h.Refused, h.Denied, h.LoseAnswer, h.PageSize = manual{f}, manual{refused}, nil, nil, 0
 	h.Person = &issuertest.Person{
 		Generate: func(t testing.TB, name string) rotator.Credential {
@@ -249,7 +253,7 @@ func TestMutantsFail(t *testing.T) {
 			if mutant == "races" && !raceDetector {
 				t.Skip("without the race detector")
 			}
-			child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestRun$", "-test.v") //nolint:gosec // this very binary
+			child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestRun$", "-test.v")
 			child.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
 				return strings.HasPrefix(v, mutantVar)
 			}), fmt.Sprintf("%s=%s", mutantVar, mutant))

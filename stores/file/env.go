@@ -15,10 +15,11 @@ import (
 //   - a value of letters, digits and _./:@%+=,- stands as it is (or in the
 //     quotes that the variable had before): every reader, `docker run
 //     --env-file` included, which takes quotes literally;
-//   - any other value stands in single quotes, in which nothing is special;
+//   - any other value stands in single quotes, in which nothing is special
+//     (but python-dotenv expands ${NAME} even there);
 //   - a value with a single quote stands in double quotes, with a backslash
-//     before \ " $ and `: read by shells, systemd and Docker Compose; some
-//     dotenv libraries keep those backslashes.
+//     before \ " $ and `: read by shells, systemd and Docker Compose; node's and
+//     python's dotenv keep some of those backslashes.
 // What they read differently is refused when it is the value asked for, and
 // left alone elsewhere.
 

@@ -132,7 +132,6 @@ func (s *session) logIn(ctx context.Context) (*login, error) {
 	if err != nil {
 		return nil, errors.New("log in: the Vault client can't be copied")
 	}
-	client.SetMaxRetries(0)
 	client.ClearToken() // the copy has taken one from the environment
 	method, token, err := s.method(ctx)
 	if err != nil {

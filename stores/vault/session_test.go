@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -312,6 +316,25 @@ func TestOddAnswers(t *testing.T) {
 				t.Errorf("%d calls were made; the client retries by itself", calls.Load())
 			}
 		})
+	}
+}
+
+// Of a write, only an error before the connection stands surely had no effect.
+func TestNetworkErrors(t *testing.T) {
+	for _, test := range []struct {
+		err      error
+		noEffect bool
+	}{
+		{&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, true},
+		{&net.OpError{Op: "dial", Err: os.ErrDeadlineExceeded}, true},
+		{&net.DNSError{Name: "vault", IsNotFound: true}, true},
+		{&net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)}, false},
+		{io.ErrUnexpectedEOF, false},
+	} {
+		err := call{"write", "secret/data/crm", "update"}.explain(t.Context(), &url.Error{Op: "Put", URL: "http://s3cr3t", Err: test.err})
+		if rotator.HadNoEffect(err) != test.noEffect || rotator.IsPermanent(err) || !errors.Is(err, test.err) || strings.Contains(err.Error(), "s3cr3t") {
+			t.Errorf("%v becomes %v, no effect %v; want %v", test.err, err, rotator.HadNoEffect(err), test.noEffect)
+		}
 	}
 }
 

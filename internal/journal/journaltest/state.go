@@ -99,7 +99,7 @@ func testRecords(t *testing.T, s Subject) {
 	bare := rotator.TokenRecord{Name: "erp"}
 	mustAppend(t, j, rotator.Append{Token: "erp", Record: &bare})
 	record.Leaked, record.Last, record.Current.Scopes = false, nil, nil
-	mustAppend(t, j, rotator.Append{Token: "crm", Record: &record})
+	mustAppend(t, j, rotator.Append{Token: "crm", Head: 1, Record: &record})
 	all, err := j.Tokens(t.Context())
 	if err != nil {
 		t.Fatalf("Tokens = %v", err)
@@ -213,9 +213,31 @@ func testSealKey(t *testing.T, s Subject) {
 	}
 }
 
-// testWipe seals many values of several sizes, and wipes them in an order that
-// makes a database move rows about.
 func testWipe(t *testing.T, s Subject) {
+	j := s.Journal
+	a := opening("crm", "01A")
+	a.Seal = map[rotator.Slot]rotator.Secret{rotator.SlotNew: rotator.NewSecret("v")}
+	head := mustAppend(t, j, a)
+	b := opening("erp", "01B")
+	b.Seal = a.Seal
+	mustAppend(t, j, b)
+	end := closing("crm", "01A", head)
+	end.Seal = map[rotator.Slot]rotator.Secret{rotator.SlotOld: rotator.NewSecret("sealed and wiped in one")}
+	mustAppend(t, j, end)
+	for _, j := range []rotator.Journal{j, s.Reopen()} {
+		for _, slot := range []rotator.Slot{rotator.SlotOld, rotator.SlotNew} {
+			_, err := j.Unseal(t.Context(), "01A", slot)
+			wantNotFound(t, "Unseal of a wiped value", err)
+		}
+		if value, err := j.Unseal(t.Context(), "01B", rotator.SlotNew); err != nil || value.Reveal() != "v" {
+			t.Errorf("Unseal of another's value = %v", err)
+		}
+	}
+}
+
+// testWipeAtRest seals many values of several sizes, and wipes them in an order
+// that makes a database move rows about.
+func testWipeAtRest(t *testing.T, s Subject) {
 	const rotations = 60
 	heads := make([]int64, rotations)
 	values := make([]string, rotations)
@@ -231,13 +253,7 @@ func testWipe(t *testing.T, s Subject) {
 	}
 	for i := range rotations {
 		n := i * 7 % rotations
-		a := closing(name("token", n), name("rotation", n), heads[n])
-		a.Seal = map[rotator.Slot]rotator.Secret{rotator.SlotOld: rotator.NewSecret("sealed and wiped in one")}
-		mustAppend(t, s.Journal, a)
-		for _, slot := range []rotator.Slot{rotator.SlotOld, rotator.SlotNew} {
-			_, err := s.Journal.Unseal(t.Context(), a.Rotation, slot)
-			wantNotFound(t, "Unseal of a wiped value", err)
-		}
+		mustAppend(t, s.Journal, closing(name("token", n), name("rotation", n), heads[n]))
 	}
 	atRest := s.AtRest()
 	for n := range rotations {
@@ -273,7 +289,7 @@ func testNoValue(t *testing.T, s Subject) {
 	if err != nil || !record.Current.Value.IsZero() {
 		t.Errorf("Token = %v with a value: %v; want none", err, !record.Current.Value.IsZero())
 	}
-	if bytes.Contains(s.AtRest(), []byte(value)) {
+	if s.AtRest != nil && bytes.Contains(s.AtRest(), []byte(value)) {
 		t.Error("a credential's value is stored as it is")
 	}
 }

@@ -10,10 +10,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/rotatord/rotatord/internal/journal/admit"
 	"github.com/rotatord/rotatord/rotator"
 )
 
@@ -65,7 +67,10 @@ func stream(token, rotation string) string {
 // Append implements rotator.Journal.
 func (j *Journal) Append(ctx context.Context, a rotator.Append) ([]rotator.Entry, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, rotator.Unsent(err)
+	}
+	if err := admit.Check(a); err != nil {
+		return nil, fmt.Errorf("append: %w", err)
 	}
 	d := j.disk
 	d.mu.Lock()
@@ -77,9 +82,9 @@ func (j *Journal) Append(ctx context.Context, a rotator.Append) ([]rotator.Entry
 	written := make([]rotator.Entry, len(a.Entries))
 	for i, e := range a.Entries {
 		e.Seq, e.Epoch, e.Token, e.Rotation = int64(len(d.entries)+1), j.epoch, a.Token, a.Rotation
-		written[i] = e
-		d.entries = append(d.entries, e)
-		d.streams[name] = append(d.streams[name], e)
+		written[i] = record(e)
+		d.entries = append(d.entries, written[i])
+		d.streams[name] = append(d.streams[name], written[i])
 	}
 	if a.Summary != nil {
 		if _, known := d.rows[a.Rotation]; !known {
@@ -88,7 +93,9 @@ func (j *Journal) Append(ctx context.Context, a rotator.Append) ([]rotator.Entry
 		d.rows[a.Rotation] = *a.Summary
 	}
 	if a.Record != nil {
-		d.records[a.Token] = *a.Record
+		kept := *a.Record
+		kept.Current = kept.Current.Record()
+		d.records[a.Token] = kept
 	}
 	for slot, value := range a.Seal {
 		if d.sealed[a.Rotation] == nil {
@@ -102,10 +109,30 @@ func (j *Journal) Append(ctx context.Context, a rotator.Append) ([]rotator.Entry
 	return written, nil
 }
 
+// record is an entry as a journal on a disk gives it back: in UTC, without a value.
+func record(e rotator.Entry) rotator.Entry {
+	e.At, e.RetryAt = e.At.UTC(), e.RetryAt.UTC()
+	if e.Credential != nil {
+		kept := e.Credential.Record()
+		e.Credential = &kept
+	}
+	return e
+}
+
+func (j *Journal) fenced() error {
+	if j.epoch != j.disk.epoch {
+		return fmt.Errorf("another process took over: %w", rotator.ErrConflict)
+	}
+	return nil
+}
+
 func (j *Journal) admit(name string, a rotator.Append) error {
 	d := j.disk
-	if j.epoch != d.epoch {
-		return fmt.Errorf("append: another process took over: %w", rotator.ErrConflict)
+	if err := j.fenced(); err != nil {
+		return fmt.Errorf("append: %w", err)
+	}
+	if row, known := d.rows[a.Rotation]; known && row.Token != a.Token {
+		return fmt.Errorf("append: rotation %s is of another token: %w", a.Rotation, rotator.ErrConflict)
 	}
 	head := int64(0)
 	if s := d.streams[name]; len(s) > 0 {
@@ -126,7 +153,10 @@ func (j *Journal) admit(name string, a rotator.Append) error {
 }
 
 // Entries implements rotator.Journal.
-func (j *Journal) Entries(_ context.Context, rotation string) ([]rotator.Entry, error) {
+func (j *Journal) Entries(ctx context.Context, rotation string) ([]rotator.Entry, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	j.disk.mu.Lock()
 	defer j.disk.mu.Unlock()
 	entries := j.disk.streams[stream("", rotation)]
@@ -137,7 +167,10 @@ func (j *Journal) Entries(_ context.Context, rotation string) ([]rotator.Entry, 
 }
 
 // Unseal implements rotator.Journal.
-func (j *Journal) Unseal(_ context.Context, rotation string, slot rotator.Slot) (rotator.Secret, error) {
+func (j *Journal) Unseal(ctx context.Context, rotation string, slot rotator.Slot) (rotator.Secret, error) {
+	if err := ctx.Err(); err != nil {
+		return rotator.Secret{}, err
+	}
 	j.disk.mu.Lock()
 	defer j.disk.mu.Unlock()
 	value, ok := j.disk.sealed[rotation][slot]
@@ -148,7 +181,10 @@ func (j *Journal) Unseal(_ context.Context, rotation string, slot rotator.Slot) 
 }
 
 // OpenRotations implements rotator.Journal.
-func (j *Journal) OpenRotations(context.Context) ([]rotator.Summary, error) {
+func (j *Journal) OpenRotations(ctx context.Context) ([]rotator.Summary, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	j.disk.mu.Lock()
 	defer j.disk.mu.Unlock()
 	var open []rotator.Summary
@@ -161,7 +197,10 @@ func (j *Journal) OpenRotations(context.Context) ([]rotator.Summary, error) {
 }
 
 // Rotations implements rotator.Journal.
-func (j *Journal) Rotations(_ context.Context, token string, limit int) ([]rotator.Summary, error) {
+func (j *Journal) Rotations(ctx context.Context, token string, limit int) ([]rotator.Summary, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	j.disk.mu.Lock()
 	defer j.disk.mu.Unlock()
 	var found []rotator.Summary
@@ -177,7 +216,10 @@ func (j *Journal) Rotations(_ context.Context, token string, limit int) ([]rotat
 }
 
 // Token implements rotator.Journal.
-func (j *Journal) Token(_ context.Context, name string) (rotator.TokenRecord, error) {
+func (j *Journal) Token(ctx context.Context, name string) (rotator.TokenRecord, error) {
+	if err := ctx.Err(); err != nil {
+		return rotator.TokenRecord{}, err
+	}
 	j.disk.mu.Lock()
 	defer j.disk.mu.Unlock()
 	record, ok := j.disk.records[name]
@@ -188,7 +230,10 @@ func (j *Journal) Token(_ context.Context, name string) (rotator.TokenRecord, er
 }
 
 // TokenHead implements rotator.Journal.
-func (j *Journal) TokenHead(_ context.Context, token string) (int64, error) {
+func (j *Journal) TokenHead(ctx context.Context, token string) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
 	j.disk.mu.Lock()
 	defer j.disk.mu.Unlock()
 	if s := j.disk.streams[stream(token, "")]; len(s) > 0 {
@@ -198,28 +243,36 @@ func (j *Journal) TokenHead(_ context.Context, token string) (int64, error) {
 }
 
 // Tokens implements rotator.Journal.
-func (j *Journal) Tokens(context.Context) (map[string]rotator.TokenRecord, error) {
+func (j *Journal) Tokens(ctx context.Context) (map[string]rotator.TokenRecord, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	j.disk.mu.Lock()
 	defer j.disk.mu.Unlock()
 	all := make(map[string]rotator.TokenRecord, len(j.disk.records))
-	for name, record := range j.disk.records {
-		all[name] = record
-	}
+	maps.Copy(all, j.disk.records)
 	return all, nil
 }
 
 // SetDue implements rotator.Journal.
-func (j *Journal) SetDue(_ context.Context, due map[string]time.Time) error {
+func (j *Journal) SetDue(ctx context.Context, due map[string]time.Time) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	j.disk.mu.Lock()
 	defer j.disk.mu.Unlock()
-	for name, at := range due {
-		j.disk.due[name] = at
+	if err := j.fenced(); err != nil {
+		return fmt.Errorf("set due dates: %w", err)
 	}
+	maps.Copy(j.disk.due, due)
 	return nil
 }
 
 // Due implements rotator.Journal.
-func (j *Journal) Due(_ context.Context, now time.Time) ([]string, error) {
+func (j *Journal) Due(ctx context.Context, now time.Time) ([]string, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	j.disk.mu.Lock()
 	defer j.disk.mu.Unlock()
 	busy := map[string]bool{}
