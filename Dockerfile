@@ -2,6 +2,7 @@
 #   docker build --build-arg VERSION="$(git describe --tags --always)" -t rotatord .
 #   docker run -v rotatord-data:/data -v ./rotatord.yaml:/data/rotatord.yaml:ro rotatord
 # The database, its lock, the socket and the seal key are in /data: keep it on a local disk.
+# For /healthz and /metrics from outside the container: server: {listen: 0.0.0.0:8790}.
 # An exec deployer or probe needs its command in the image: build one FROM a base that has it.
 
 ARG GO_VERSION=1.26.8

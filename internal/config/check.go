@@ -130,6 +130,8 @@ func (c *checker) kms(p strictyaml.Place, text string) {
 		c.Mistake(p, "must be a URL that begins with %s://", strings.Join(schemes, "://, "))
 	case parsed.User != nil:
 		c.Mistake(p, "a secret is never written here; the KMS log-in comes from the environment")
+	default:
+		c.Mistake(p, "a key in a KMS is not supported yet; use seal_key: {file: PATH}")
 	}
 }
 

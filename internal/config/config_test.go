@@ -70,7 +70,7 @@ func TestDefaults(t *testing.T) {
 
 func TestEverySettingArrives(t *testing.T) {
 	built := build(t, `
-state: {dsn: "sqlite:/var/lib/rotatord/r.db", seal_key: {kms: "awskms://alias/rotatord"}}
+state: {dsn: "sqlite:/var/lib/rotatord/r.db", seal_key: {file: /etc/rotatord.key}}
 server: {listen: "[::1]:9000"}
 log: {format: json, level: debug}
 engine: {max_concurrent: 2, act_timeout: 90s}
@@ -102,7 +102,7 @@ tokens:
       manual: {start: window, revoke: last, on_unhealthy: continue}
 groups: {platform: [luis@example.com, eva@example.com]}
 `)
-	if diff := cmp.Diff(config.State{DSN: "sqlite:/var/lib/rotatord/r.db", SealKeyKMS: "awskms://alias/rotatord"}, built.State); diff != "" {
+	if diff := cmp.Diff(config.State{DSN: "sqlite:/var/lib/rotatord/r.db", SealKeyFile: "/etc/rotatord.key"}, built.State); diff != "" {
 		t.Errorf("state (-want +got):\n%s", diff)
 	}
 	if got, want := fmt.Sprint(built.Server, built.Log, built.Engine), "{[::1]:9000} {true DEBUG} {2 1m30s}"; got != want {

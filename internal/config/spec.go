@@ -28,7 +28,7 @@ type stateSpec struct {
 
 type sealKeySpec struct {
 	File string `yaml:"file,omitempty" jsonschema:"description=Path of the key file; made on first start with mode 0600"`
-	KMS  string `yaml:"kms,omitempty" jsonschema:"description=URL of a key in a KMS: awskms://… gcpkms://… azurekeyvault://… or hashivault://…"`
+	KMS  string `yaml:"kms,omitempty" jsonschema:"description=Planned: URL of a key in a KMS: awskms://… gcpkms://… azurekeyvault://… or hashivault://…"`
 }
 
 type serverSpec struct {

@@ -40,13 +40,13 @@ const (
 	actLimit   = time.Minute          // for one rotation: beyond it something is wrong
 )
 
-// ErrRefused: workers were refused, which no rotation may cause.
+// ErrRefused means that workers were refused, which no rotation may cause.
 var ErrRefused = errors.New("calls of the workers were refused")
 
 // A report is what the demo's last table shows.
 type report struct {
 	tally
-	rotations []rotator.RotationStatus
+	rotations []rotator.Summary     // the closed ones, oldest first
 	live      []rotator.Fingerprint // what the service accepts in the end
 }
 
@@ -76,10 +76,10 @@ func run(ctx context.Context, o Options) (report, error) {
 	if err == nil && o.Keep {
 		tell.keep(o.Program, s.configPath)
 		<-ctx.Done()
-		r = s.report(r.rotations)
-		tell.line("")
-		tell.table(r)
-		err = r.tally.verdict()
+		if r, err = s.report(context.WithoutCancel(ctx)); err == nil {
+			tell.table(r)
+			err = r.tally.verdict()
+		}
 	}
 	return r, errors.Join(err, s.close(err != nil && ctx.Err() == nil))
 }
@@ -103,8 +103,7 @@ func play(ctx context.Context, s *stage, tell *narrator) (report, error) {
 	if err != nil {
 		return report{}, err
 	}
-	scheduled, err := s.follow(ctx, tell, due)
-	if err != nil {
+	if err := s.follow(ctx, tell, due); err != nil {
 		return report{}, err
 	}
 	tell.scene("A leak: somebody has found the new token in a log file")
@@ -114,11 +113,13 @@ func play(ctx context.Context, s *stage, tell *narrator) (report, error) {
 	if err != nil {
 		return report{}, fmt.Errorf("rotate %s: %w", tokenName, err)
 	}
-	leak, err := s.follow(ctx, tell, id)
+	if err := s.follow(ctx, tell, id); err != nil {
+		return report{}, err
+	}
+	r, err := s.report(ctx)
 	if err != nil {
 		return report{}, err
 	}
-	r := s.report([]rotator.RotationStatus{scheduled, leak})
 	tell.table(r)
 	return r, nil
 }

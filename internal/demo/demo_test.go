@@ -103,7 +103,7 @@ func (w *watched) Write(p []byte) (int, error) {
 func TestVerdict(t *testing.T) {
 	good := report{
 		tally:     tally{calls: 10},
-		rotations: []rotator.RotationStatus{{Summary: rotator.Summary{New: "aa"}}, {Summary: rotator.Summary{New: "bb"}}},
+		rotations: []rotator.Summary{{New: "aa"}, {New: "bb"}},
 		live:      []rotator.Fingerprint{"bb"},
 	}
 	if err := good.verdict(); err != nil {

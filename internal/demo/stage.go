@@ -37,6 +37,7 @@ type stage struct {
 	firstID          string // of the credential that a person made before rotatord came
 	first            rotator.Fingerprint
 	fleet            *fleet
+	journal          rotator.Journal
 	engine           *rotator.Engine
 	closers          []func() error // run last to first
 	adminFile        string
@@ -124,7 +125,7 @@ func (s *stage) serve(ctx context.Context, handler http.Handler) (url string, er
 }
 
 // writeFirst does what a person did before rotatord came: a token by hand, in a file.
-func (s *stage) writeFirst(context.Context) error {
+func (s *stage) writeFirst(ctx context.Context) error {
 	made, err := s.sim.Generate(place(), "made by hand")
 	if err != nil {
 		return fmt.Errorf("generate the first token: %w", err)
@@ -139,7 +140,7 @@ func (s *stage) writeFirst(context.Context) error {
 		}
 	}
 	// The simulated service needs a moment before it accepts a new token.
-	return pause(context.Background(), s.sim.Knobs().ActivationDelay.Std())
+	return pause(ctx, s.sim.Knobs().ActivationDelay.Std())
 }
 
 func (s *stage) openFleet(ctx context.Context, workers int) error {
@@ -181,7 +182,7 @@ func (s *stage) writeConfig(context.Context) error {
 
 // openRotatord does what `rotatord serve` does.
 func (s *stage) openRotatord(ctx context.Context) error {
-	file, err := config.Load(s.configPath)
+	file, err := config.Load(s.configPath) //nolint:contextcheck // it takes none: it reads one file
 	if err != nil {
 		return err
 	}
@@ -202,6 +203,7 @@ func (s *stage) openRotatord(ctx context.Context) error {
 		return err
 	}
 	s.onClose(j.Close)
+	s.journal = j
 	s.engine = rotator.NewEngine(rotator.Options{
 		Journal: j, Dispatcher: dispatch.New(), Tokens: built.Tokens, Logger: logger,
 		MaxConcurrent: built.Engine.MaxConcurrent, ActTimeout: built.Engine.ActTimeout,
@@ -251,13 +253,16 @@ func (s *stage) startDue(ctx context.Context) (string, error) {
 }
 
 // follow tells what happens to a rotation until it ended; another end than done is an error.
-func (s *stage) follow(ctx context.Context, tell *narrator, id string) (rotator.RotationStatus, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, actLimit, fmt.Errorf("rotation %s did not end within %s", id, actLimit))
+func (s *stage) follow(ctx context.Context, tell *narrator, id string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, actLimit, fmt.Errorf("it did not end within %s", actLimit))
 	defer cancel()
 	tell.begin(len(s.fleet.workers))
 	ended, err := s.engine.Wait(ctx, id, tell.see)
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	if err != nil {
-		return ended, fmt.Errorf("wait for rotation %s: %w", id, err)
+		return fmt.Errorf("wait for rotation %s: %w", id, err)
 	}
 	tell.see(ended)
 	if ended.Status != rotator.Done {
@@ -265,18 +270,29 @@ func (s *stage) follow(ctx context.Context, tell *narrator, id string) (rotator.
 		if ended.Hold != nil {
 			why = ended.Hold.Text
 		}
-		return ended, fmt.Errorf("rotation %s is %s: %s", id, ended.Status, why)
+		return fmt.Errorf("rotation %s is %s: %s", id, ended.Status, why)
 	}
 	tell.ended(ended, s.fleet.tally())
-	return ended, nil
+	return nil
 }
 
-func (s *stage) report(rotations []rotator.RotationStatus) report {
-	r := report{tally: s.fleet.tally(), rotations: rotations}
+// report reads the result: the workers' counts, the journal's rotations, the
+// service's own word on what it accepts.
+func (s *stage) report(ctx context.Context) (report, error) {
+	r := report{tally: s.fleet.tally()}
+	rotations, err := s.journal.Rotations(ctx, tokenName, 0)
+	if err != nil {
+		return r, err
+	}
+	for _, rotation := range slices.Backward(rotations) {
+		if rotation.Status.Final() {
+			r.rotations = append(r.rotations, rotation)
+		}
+	}
 	for _, t := range s.sim.Stats().Tokens {
 		if t.Accepted {
 			r.live = append(r.live, t.Fingerprint)
 		}
 	}
-	return r
+	return r, nil
 }

@@ -77,7 +77,7 @@ func (d *Dispatcher) Start(advance func(ctx context.Context, rotation string) ti
 func (d *Dispatcher) WakeAt(id string, at time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.stopping || at.IsZero() {
+	if at.IsZero() {
 		return
 	}
 	r := d.rotations[id]

@@ -195,9 +195,11 @@ func TestStop(t *testing.T) {
 		d.Start(r.advance)
 		time.Sleep(2 * time.Hour)
 		r.want(t, "after the second start")
-		d.WakeAt("b", in(time.Minute))
+		for _, rotation := range []string{"b", "0", "future"} { // new, was running, was waiting
+			d.WakeAt(rotation, in(time.Minute))
+		}
 		time.Sleep(time.Hour)
-		r.want(t, "of a new wake time", "b at 2h1m0s")
+		r.want(t, "of new wake times", "b at 2h1m0s", "0 at 2h1m0s", "future at 2h1m0s")
 		d.Stop()
 	})
 }

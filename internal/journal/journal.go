@@ -126,7 +126,7 @@ func (j *Journal) own(ctx context.Context, o Options) error {
 		return err
 	}
 	j.writes, err = prepareAll(ctx, j.write, j.q.meta, j.q.headSet, j.q.streamHead, j.q.entryInsert, j.q.openRotation,
-		j.q.rotationKnown, j.q.rotationAdd, j.q.rotationSet, j.q.recordSet, j.q.sealSet, j.q.sealWipe)
+		j.q.rotationAdd, j.q.rotationSet, j.q.recordSet, j.q.sealSet, j.q.sealWipe)
 	return err
 }
 

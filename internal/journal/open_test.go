@@ -325,4 +325,10 @@ func TestWipeBesideReader(t *testing.T) {
 	if strings.Contains(string(p.atRest(t)), string(ciphertext)) {
 		t.Error("the ciphertext is still in the log after the next write")
 	}
+	if err := see(t, j, "erp"); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(p.db() + "-wal"); err != nil || info.Size() == 0 {
+		t.Errorf("the log is emptied without need: %v, %v", info.Size(), err)
+	}
 }

@@ -21,21 +21,20 @@ type queries struct {
 	keyCheckSet string // key check
 	headSet     string // seq, hash, epoch
 
-	streamHead    string // rotation, token
-	entryInsert   string
-	openRotation  string // token
-	rotationKnown string // id
-	rotationAdd   string
-	rotationSet   string // closed, wake, summary, id
-	recordSet     string // name, record
-	dueSet        string // the head of a statement, followed by dueSetRow for each row and dueSetEnd
-	dueSetRow     string // name, due
-	dueSetEnd     string
-	sealSet       string // rotation, slot, ciphertext
-	sealGet       string // rotation, slot
-	sealWipe      string // rotation
-	sealWipeAll   string
-	sealed        string
+	streamHead   string // rotation, token
+	entryInsert  string
+	openRotation string // token
+	rotationAdd  string
+	rotationSet  string // closed, wake, summary, id
+	recordSet    string // name, record
+	dueSet       string // the head of a statement, followed by dueSetRow for each row and dueSetEnd
+	dueSetRow    string // name, due
+	dueSetEnd    string
+	sealSet      string // rotation, slot, ciphertext
+	sealGet      string // rotation, slot
+	sealWipe     string // rotation
+	sealWipeAll  string
+	sealed       string
 
 	entries       string
 	entriesOf     string // rotation
@@ -49,9 +48,10 @@ type queries struct {
 
 	// check lists what is wrong with the database itself, "ok" when nothing is.
 	check string
-	// forget takes deleted rows out of the database's own log; a row whose
-	// first column is not 0 says that a reader kept it from doing so.
-	forget []string
+	// forget takes deleted rows out of the database's own log. It answers three
+	// numbers; the first is not 0 when a reader kept it from doing so.
+	forget                 string
+	forgetBegin, forgetEnd string // around it
 }
 
 func sqliteQueries() queries {
@@ -69,10 +69,9 @@ func sqliteQueries() queries {
 		streamHead: `SELECT COALESCE(MAX(seq), 0) FROM entry WHERE rotation = ? AND token = ?`,
 		entryInsert: `INSERT INTO entry (seq, epoch, at, token, rotation, kind, body, prev, hash)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		openRotation:  `SELECT id FROM rotation WHERE token = ? AND closed_at IS NULL`,
-		rotationKnown: `SELECT COUNT(*) FROM rotation WHERE id = ?`,
-		rotationAdd:   `INSERT INTO rotation (id, token, opened_seq, closed_at, wake_at, summary) VALUES (?, ?, ?, ?, ?, ?)`,
-		rotationSet:   `UPDATE rotation SET closed_at = ?, wake_at = ?, summary = ? WHERE id = ?`,
+		openRotation: `SELECT id FROM rotation WHERE token = ? AND closed_at IS NULL`,
+		rotationAdd:  `INSERT INTO rotation (id, token, opened_seq, closed_at, wake_at, summary) VALUES (?, ?, ?, ?, ?, ?)`,
+		rotationSet:  `UPDATE rotation SET closed_at = ?, wake_at = ?, summary = ? WHERE id = ?`,
 		recordSet: `INSERT INTO token (name, record) VALUES (?, ?)
 			ON CONFLICT (name) DO UPDATE SET record = excluded.record`,
 		dueSet:    `INSERT INTO token (name, due_at) VALUES `,
@@ -102,11 +101,9 @@ func sqliteQueries() queries {
 
 		check: `PRAGMA quick_check(10)`,
 		// A reader must not hold up the writer: the wait is switched off.
-		forget: []string{
-			`PRAGMA busy_timeout = 0`,
-			`PRAGMA wal_checkpoint(TRUNCATE)`,
-			`PRAGMA busy_timeout = 5000`,
-		},
+		forgetBegin: `PRAGMA busy_timeout = 0`,
+		forget:      `PRAGMA wal_checkpoint(TRUNCATE)`,
+		forgetEnd:   `PRAGMA busy_timeout = 5000`,
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/rotatord/rotatord/internal/config"
 )
 
 var (
@@ -15,6 +17,36 @@ var (
 	inlineCode = regexp.MustCompile("`[^`\n]+`")
 	fence      = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
 )
+
+// configurationsOf returns the whole configurations among a page's code blocks,
+// each after as many empty lines as put it on its line of the page.
+func configurationsOf(page string) []string {
+	var whole []string
+	for _, at := range fence.FindAllStringIndex(page, -1) {
+		opening, block, _ := strings.Cut(page[at[0]:at[1]], "\n")
+		block = strings.TrimSuffix(block, "```")
+		text := "\n" + block
+		if opening == "```yaml" && strings.Contains(text, "\nissuers:") && strings.Contains(text, "\ntokens:") {
+			whole = append(whole, strings.Repeat("\n", strings.Count(page[:at[0]], "\n")+1)+block)
+		}
+	}
+	return whole
+}
+
+func TestConfigurationsInPagesLoad(t *testing.T) {
+	seen := 0
+	for _, path := range files(t, ending(".md")) {
+		for _, text := range configurationsOf(string(read(t, path))) {
+			seen++
+			if _, err := config.BuiltIn().Parse(path, []byte(text)); err != nil {
+				t.Errorf("a configuration that readers may copy does not load:\n%v", err)
+			}
+		}
+	}
+	if seen < 2 {
+		t.Errorf("%d configurations were found in the pages; want at least that of the README and that of the guide", seen)
+	}
+}
 
 // commandsOf returns the console blocks and the inline code of a page.
 func commandsOf(page string) []string {

@@ -28,7 +28,7 @@ const (
 	maxAnswer    = 64 << 20 // a status of many thousand tokens fits
 )
 
-// ErrNoDaemon: nobody answers on the socket.
+// ErrNoDaemon tells that nobody answers on the socket.
 var ErrNoDaemon = errors.New("no daemon answers")
 
 // Client asks a daemon over its socket. It may be used by many goroutines.
@@ -152,7 +152,7 @@ func (c *Client) Watch(ctx context.Context, id string, see func(Rotation)) (Rota
 	if err != nil {
 		return Rotation{}, err
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }()
 	last, err := readEvents(answer.Body, see)
 	if ctx.Err() != nil {
 		return last, ctx.Err()
@@ -205,7 +205,7 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	if err != nil {
 		return err
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }()
 	if err := json.NewDecoder(io.LimitReader(answer.Body, maxAnswer)).Decode(out); err != nil {
 		return fmt.Errorf("read answer of the daemon: %w", err)
 	}
@@ -241,7 +241,7 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 	if answer.StatusCode == http.StatusOK {
 		return answer, nil
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }()
 	return nil, problemOf(answer)
 }
 
@@ -253,8 +253,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("ask daemon on %q: %w", c.path, ErrNoDaemon)
 	}
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	return fmt.Errorf("ask daemon on %q: %w", c.path, shortCause(err))
@@ -268,7 +267,7 @@ func problemOf(answer *http.Response) error {
 	}
 	var p huma.ErrorModel
 	if err := json.NewDecoder(io.LimitReader(answer.Body, 1<<20)).Decode(&p); err != nil || p.Detail == "" {
-		return failure //nolint:nilerr // an answer that can't be read keeps its status
+		return failure
 	}
 	failure.Detail = p.Detail
 	for _, e := range p.Errors {

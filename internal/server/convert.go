@@ -70,6 +70,7 @@ func RotationOf(s rotator.RotationStatus) Rotation {
 	r.Done = append(r.Done, s.Done...)
 	r.Awaited = awaitedOf(s.Awaited)
 	r.Attempt, r.LastError = s.Attempt, s.LastErr
+	r.Settled, r.FollowUp = s.Settled, s.FollowUp
 	if s.Hold != nil {
 		r.Hold = &Hold{Kind: s.Hold.Kind, Text: s.Hold.Text, Awaited: awaitedOf(s.Hold.Awaited)}
 	}

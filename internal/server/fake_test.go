@@ -116,7 +116,7 @@ func serve(t *testing.T, engine Engine) served {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "s")
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // ends in the cleanup, where t.Context is done
+	ctx, cancel := context.WithCancel(context.Background())
 	listener, err := ListenSocket(ctx, path)
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -31,7 +30,7 @@ func TestPublic(t *testing.T) {
 			Last:    &rotator.Summary{Status: rotator.RolledBack, ClosedAt: noon},
 		}, {Name: "other"}}, down
 	}}
-	metrics := NewMetrics(engine, "1.2.3", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	metrics := NewMetrics(engine, "1.2.3", slog.New(slog.DiscardHandler))
 	metrics.Reloaded(noon, false)
 	handler := Public(func(context.Context) error { return down }, metrics)
 

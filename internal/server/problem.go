@@ -13,8 +13,8 @@ import (
 // MaxValue is the size in bytes from which a provided value is refused.
 const MaxValue = 64 << 10
 
-// ErrInterrupted: the process that ran the rotation stopped while it was
-// watched. The rotation goes on where one runs next.
+// ErrInterrupted tells that the process that ran the rotation stopped while it
+// was watched. The rotation goes on where one runs next.
 var ErrInterrupted = errors.New("the daemon stopped while the rotation was watched")
 
 // problem turns an error of the engine into problem details (RFC 9457). The

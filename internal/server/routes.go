@@ -132,8 +132,8 @@ func (s *Server) registerActs(api huma.API) {
 	provide := operation("provide", http.MethodPost, "/tokens/{name}/provide", "Hand over a value that a person generated")
 	provide.MaxBodyBytes = MaxValue
 	huma.Register(api, provide, func(ctx context.Context, in *provideInput) (*body[provided], error) {
-		print, err := s.local(ctx).Provide(ctx, in.Name, rotator.NewSecret(string(in.RawBody)), in.ID)
-		return &body[provided]{provided{print}}, problem(err)
+		fingerprint, err := s.local(ctx).Provide(ctx, in.Name, rotator.NewSecret(string(in.RawBody)), in.ID)
+		return &body[provided]{provided{fingerprint}}, problem(err)
 	})
 	huma.Register(api, operation("adopt", http.MethodPost, "/tokens/{name}/adopt", "Take an existing credential as the current one"),
 		func(ctx context.Context, in *adoptInput) (*body[Credential], error) {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -112,7 +113,9 @@ func ServeHTTP(ctx context.Context, listener net.Listener, handler http.Handler,
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	err := server.Shutdown(limit)
-	<-failed
+	if served := <-failed; err == nil && !errors.Is(served, http.ErrServerClosed) {
+		err = served
+	}
 	if err != nil {
 		_ = server.Close() // the shutdown's error says it
 		return fmt.Errorf("stop serving %s: %w", listener.Addr(), err)

@@ -104,8 +104,8 @@ func TestActs(t *testing.T) {
 	if _, err := s.client.Decide(ctx, "01R", rotator.Approve, "yes"); err != nil {
 		t.Errorf("Decide() = %v; want nil", err)
 	}
-	if print, err := s.client.Provide(ctx, "crm-sync", rotator.NewSecret(secretValue), "a/b"); err != nil || print != rotator.FingerprintOf(secretValue) {
-		t.Errorf("Provide() = %v, %v; want %v", print, err, rotator.FingerprintOf(secretValue))
+	if got, err := s.client.Provide(ctx, "crm-sync", rotator.NewSecret(secretValue), "a/b"); err != nil || got != rotator.FingerprintOf(secretValue) {
+		t.Errorf("Provide() = %v, %v; want %v", got, err, rotator.FingerprintOf(secretValue))
 	}
 	if c, err := s.client.Adopt(ctx, "crm-sync", "7", noon); err != nil || c.ID != "7" || !c.IssuedAt.Equal(noon) {
 		t.Errorf("Adopt() = %v, %v; want 7", c, err)
@@ -167,7 +167,7 @@ func post(t *testing.T, s served, path, contentType, payload string) (int, strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }()
 	text, err := io.ReadAll(answer.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -216,7 +216,7 @@ func TestOpenAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }()
 	var spec struct {
 		OpenAPI string                    `json:"openapi"`
 		Paths   map[string]map[string]any `json:"paths"`
@@ -325,7 +325,9 @@ func TestSocket(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode of the socket = %v, %v; want 0600", info.Mode(), err)
 	}
-	stale.(*net.UnixListener).SetUnlinkOnClose(false) // as kill -9 leaves it
+	if unix, ok := stale.(*net.UnixListener); ok {
+		unix.SetUnlinkOnClose(false) // as kill -9 leaves it
+	}
 	if err := stale.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 // unix(7) less its final zero, on the strictest system (macOS has 104).
 const maxSocketPath = 103
 
-// ErrPathTooLong: the path does not fit into a unix socket's address.
+// ErrPathTooLong tells that the path does not fit into a unix socket's address.
 var ErrPathTooLong = errors.New("the path is too long for a unix socket")
 
 // CheckSocketPath reports a path that no unix socket can have.
@@ -70,8 +70,7 @@ func removeStale(path string) error {
 
 // shortCause drops what net and os say around an errno: the caller names the path.
 func shortCause(err error) error {
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno
 	}
 	return err

@@ -67,10 +67,12 @@ type Rotation struct {
 	Hold        *Hold               `json:"hold" doc:"Set while a person must decide or do something"`
 	Attempt     int                 `json:"attempt"`
 	LastError   string              `json:"last_error"`
+	Settled     bool                `json:"settled" doc:"It does nothing more before wake_at, or before a person acts"`
+	FollowUp    bool                `json:"follow_up" doc:"Once it is closed, a leak rotation of the token follows"`
 }
 
 // NeedsPerson tells whether nothing goes on before a person acts.
-func (r Rotation) NeedsPerson() bool { return r.Hold != nil && !r.Status.Final() }
+func (r Rotation) NeedsPerson() bool { return r.Hold != nil && r.Settled && !r.Status.Final() }
 
 // Awaited names one consumer, store or person that a rotation waits for.
 type Awaited struct {

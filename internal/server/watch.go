@@ -28,7 +28,7 @@ func (s *Server) watch(ctx context.Context, in *rotationInput) (*huma.StreamResp
 	if _, err := local.Rotation(ctx, in.ID); err != nil {
 		return nil, problem(err)
 	}
-	return &huma.StreamResponse{Body: func(hc huma.Context) {
+	return &huma.StreamResponse{Body: func(hc huma.Context) { //nolint:contextcheck // the stream has the request's
 		_, w := humago.Unwrap(hc)
 		hc.SetHeader("Content-Type", eventStream)
 		hc.SetHeader("Cache-Control", "no-store")

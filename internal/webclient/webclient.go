@@ -96,7 +96,7 @@ type Answer struct {
 // answer of any status is no error: ask StatusError. An error after which the
 // service surely never saw the request satisfies rotator.HadNoEffect.
 func Do(client *http.Client, req *http.Request) (Answer, error) {
-	resp, err := client.Do(req)
+	resp, err := client.Do(req) //nolint:gosec // the operator names the address; redirects stay on its host
 	if err != nil {
 		return Answer{}, clean(req.Context(), err)
 	}
@@ -118,8 +118,7 @@ func clean(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	var outer *url.Error
-	if errors.As(err, &outer) {
+	if outer, ok := errors.AsType[*url.Error](err); ok {
 		err = outer.Err
 	}
 	var certificate *tls.CertificateVerificationError
