@@ -56,6 +56,7 @@ func (a act) do(ctx context.Context) error {
 // call runs one call to a plug-in under the act's time-out. A plug-in that
 // panics has failed; a stop gives it a little time to finish.
 func (a act) call(ctx context.Context, timeout time.Duration, f func(ctx context.Context) error) (err error) {
+	timeout = a.run.within(timeout)
 	inner, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
@@ -72,7 +73,10 @@ func (a act) call(ctx context.Context, timeout time.Duration, f func(ctx context
 			err = errors.New("plug-in panicked")
 		}
 	}()
-	if err := f(inner); err != nil {
+	crashPoint(a, "before")
+	err = f(inner)
+	crashPoint(a, "after")
+	if err != nil {
 		if errors.Is(inner.Err(), context.DeadlineExceeded) {
 			return fmt.Errorf("no answer within %s: %w", timeout, err)
 		}
@@ -132,8 +136,10 @@ func (a act) clean(prefix string, err error) string {
 // interrupted tells whether a failed act was cut short by a stop: then it gets
 // no outcome, and the next start asks the world what came of it.
 func interrupted(ctx context.Context, err error) bool {
-	return err != nil && ctx.Err() != nil
+	return err != nil && stopped(ctx)
 }
+
+func stopped(ctx context.Context) bool { return ctx.Err() != nil }
 
 func (a act) write(ctx context.Context, entries ...Entry) error {
 	return a.engine.writeOutcome(ctx, a.run, entries, nil)

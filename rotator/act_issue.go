@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -38,9 +39,9 @@ func (a act) preflight(ctx context.Context) error {
 	if err != nil {
 		return fail(reads, prefix, err)
 	}
-	old, value, err := a.oldCredential(values)
+	old, value, err := a.oldCredential(a.withoutDead(ctx, values))
 	if err != nil {
-		return fail(reads, "preflight", err)
+		return fail(reads, "", err)
 	}
 	return a.writeOld(ctx, reads, outcome, old, value)
 }
@@ -51,6 +52,7 @@ func (a act) capture(ctx context.Context) error {
 	outcome := a.entry(EntryOutcome)
 	outcome.Target = targetCapture
 	var reads []Entry
+	var unread error
 	values := make([]Secret, len(a.token.Stores))
 	for i, t := range a.token.Stores {
 		version, entry, err := a.read(ctx, t)
@@ -58,9 +60,12 @@ func (a act) capture(ctx context.Context) error {
 			return nil
 		}
 		reads = append(reads, entry)
-		values[i] = version.Value
+		values[i], unread = version.Value, errors.Join(unread, err)
 	}
-	old, value, err := a.oldCredential(values)
+	old, value, err := a.oldCredential(a.withoutDead(ctx, values))
+	if !old.Known() && unread != nil { // there is nothing to revoke before a store answers
+		return a.write(ctx, append(reads, a.failed(outcome, "read the stores", unread, a.state.Tries))...)
+	}
 	if err != nil {
 		outcome.Why = a.clean("", err)
 	}
@@ -132,6 +137,26 @@ func (a act) readStores(ctx context.Context) (entries []Entry, values []Secret, 
 	return entries, values, "", nil
 }
 
+// withoutDead drops what the service refuses, where the stores of a leaked token
+// disagree and nobody knows which value is the current one.
+func (a act) withoutDead(ctx context.Context, values []Secret) []Secret {
+	known := slices.DeleteFunc(slices.Clone(values), Secret.IsZero)
+	same := func(v Secret) bool { return v.Fingerprint() == known[0].Fingerprint() }
+	if !a.state.leak() || a.state.Old.Fingerprint != "" || len(known) == 0 || !slices.ContainsFunc(known, func(v Secret) bool { return !same(v) }) {
+		return values
+	}
+	kept := slices.Clone(values)
+	for i, v := range kept {
+		if v.IsZero() {
+			continue
+		}
+		if verdict, _ := a.checkCredential(ctx, v, a.engine.ActTimeout); verdict == Dead {
+			kept[i] = Secret{}
+		}
+	}
+	return kept
+}
+
 // oldCredential says what the rotation replaces: the journal's current
 // credential, or, for a token never seen before, what its stores hold.
 func (a act) oldCredential(values []Secret) (Credential, Secret, error) {
@@ -150,11 +175,12 @@ func (a act) oldCredential(values []Secret) (Credential, Secret, error) {
 				place, v.Fingerprint(), old.Fingerprint, a.token.Name))
 		}
 	}
-	if old.Known() && old.ID == "" {
-		old.ID = a.token.Current.ID
-	}
-	if old.Known() && old.IssuedAt.IsZero() {
-		old.IssuedAt = a.token.Current.IssuedAt
+	// The configuration speaks of a credential that was there before rotatord.
+	if ours := strings.HasPrefix(old.Name, MarkerPrefix(a.token.Name)); old.Known() && !ours {
+		old.ID = orElse(old.ID, a.token.Current.ID)
+		if old.IssuedAt.IsZero() {
+			old.IssuedAt = a.token.Current.IssuedAt
+		}
 	}
 	return old, value, nil
 }
@@ -184,6 +210,7 @@ func (a act) issue(ctx context.Context) error {
 	}
 	seal := map[Slot]Secret{SlotNew: made.Value}
 	record := made.Record()
+	record.Name = orElse(record.Name, Marker(a.token.Name, a.run.id))
 	if record.IssuedAt.IsZero() {
 		record.IssuedAt = outcome.At
 	}
@@ -214,6 +241,9 @@ func (a act) endStrays(ctx context.Context) error {
 	if a.state.Course == RollBack {
 		keep = ""
 	}
+	if keep == "" && a.state.Course != RollBack && a.state.New.Known() {
+		return nil // nobody knows which of them is the one to keep
+	}
 	marker := Marker(a.token.Name, a.run.id)
 	for _, c := range listed {
 		if c.Name != marker || c.ID == keep {
@@ -228,11 +258,15 @@ func (a act) endStrays(ctx context.Context) error {
 	return nil
 }
 
-// check asks about the new credential (step issue) or the victim (step confirm).
+// check asks about the new credential (step issue), the victim (step confirm),
+// or the old one before the way back.
 func (a act) check(ctx context.Context) error {
 	slot, credential, timeout := SlotNew, a.state.New, a.engine.ActTimeout
 	if a.state.Step == StepConfirm {
 		slot, credential = a.state.victimSlot(), a.state.victim()
+	}
+	if a.action.Target == targetOld {
+		slot, credential = SlotOld, a.state.Old
 	}
 	entry := a.entry(EntryChecked)
 	entry.Fingerprint = credential.Fingerprint
@@ -322,7 +356,7 @@ func (a act) scopes(ctx context.Context) error {
 
 // holdSealed: a value that the rotation needs can't be read.
 func (a act) holdSealed(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	if stopped(ctx) {
 		return nil
 	}
 	held := a.entry(EntryHeld)

@@ -18,6 +18,7 @@ func (a act) reconcile(ctx context.Context) error {
 		// An issue is settled by its marker next; a revoke and the end of strays
 		// name their credential by ID and may be done again.
 		outcome.Err = "the process ended before the answer came"
+		_, outcome.NoEffect = a.token.Issuer.(ByHand)
 	}
 	return a.write(ctx, outcome)
 }
@@ -40,7 +41,7 @@ func (a act) reconcileStore(ctx context.Context, outcome Entry) error {
 		return a.write(ctx, read, outcome)
 	}
 	// Not written, or the store can't be read: the same attempt again leaves one version.
-	outcome.Err, outcome.NoEffect = "the process ended before the store took it", true
+	outcome.Err = "the process ended before the store took it"
 	return a.write(ctx, read, outcome)
 }
 
@@ -63,11 +64,13 @@ func (a act) reconcileDeploy(ctx context.Context, outcome Entry) error {
 			return nil
 		}
 		if err != nil {
-			return a.write(ctx, a.failed(outcome, "deployer "+d.Name, err, a.state.Deploys[d.Name].Failing.Tries))
+			failed := a.failed(outcome, "deployer "+d.Name, err, a.state.Deploys[d.Name].Failing.Tries)
+			failed.NoEffect = false // the question had none, the rollout may have
+			return a.write(ctx, failed)
 		}
 	} else {
 		deployed = a.allLiveOnRelease(ctx)
-		if ctx.Err() != nil {
+		if stopped(ctx) {
 			return nil
 		}
 	}

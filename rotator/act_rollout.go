@@ -49,7 +49,9 @@ func (a act) readBack(ctx context.Context, t StoreTarget, outcome Entry, put Ver
 	case interrupted(ctx, err):
 		return nil
 	case err != nil:
-		return a.write(ctx, a.failed(outcome, "store "+t.Name+": read back", err, a.state.store(a.action.Target).Failing.Tries))
+		failed := a.failed(outcome, "store "+t.Name+": read back", err, a.state.store(a.action.Target).Failing.Tries)
+		failed.NoEffect = false // the read had none, the write did
+		return a.write(ctx, failed)
 	case read.Verdict == Unknown: // it can only be written: its answer is the evidence
 		outcome.Verdict, outcome.Version = Unknown, put.ID
 	case version.Value.Fingerprint() != want:
@@ -64,7 +66,7 @@ func (a act) readBack(ctx context.Context, t StoreTarget, outcome Entry, put Ver
 
 // sealedOutcome ends an intent whose value can't be unsealed, and holds.
 func (a act) sealedOutcome(ctx context.Context, outcome Entry, err error) error {
-	if ctx.Err() != nil {
+	if stopped(ctx) {
 		return nil
 	}
 	outcome.Err, outcome.NoEffect = a.clean("", err), true
@@ -125,7 +127,7 @@ func (a act) look(ctx context.Context) error {
 		entry.Observations, entry.RetryAt = append(entry.Observations, issuer), retryAt
 	}
 	group.Wait()
-	if ctx.Err() != nil {
+	if stopped(ctx) {
 		return nil
 	}
 	entry.At = time.Now()
@@ -143,12 +145,16 @@ func (a act) observe(ctx context.Context, p ProbeTarget) Observation {
 	case err != nil:
 		o.Err = a.clean("", err)
 		o.Finding = Finding{Target: o.Finding.Target}
+	case o.Finding.Seen != "" && !isFingerprint(o.Finding.Seen): // perhaps the value itself
+		o.Err = "the consumer reports something that is no fingerprint"
+		o.Finding = Finding{Target: o.Finding.Target}
 	case o.Finding.Health != Healthy && o.Finding.Health != Unhealthy && o.Finding.Health != NotYet:
 		o.Err = "the probe gave no clear answer"
 	case o.Finding.Health == Healthy && o.Finding.Seen != "" && o.Finding.Seen != a.release().Fingerprint:
 		o.Finding.Health = NotYet // green only for what was asked
 	}
 	o.Finding.Detail = a.clean("", errors.New(o.Finding.Detail))
+	o.Finding.Target = a.clean("", errors.New(o.Finding.Target))
 	return o
 }
 

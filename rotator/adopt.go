@@ -109,7 +109,9 @@ func (e *Engine) appendToToken(ctx context.Context, token string, entry Entry, r
 	if err != nil {
 		return err
 	}
+	crashAppend([]Entry{entry}, "before")
 	_, err = e.Journal.Append(ctx, Append{Token: token, Head: head, Entries: []Entry{entry}, Record: record})
+	crashAppend([]Entry{entry}, "after")
 	return err
 }
 
@@ -121,16 +123,19 @@ func (e *Engine) Sweep(ctx context.Context, token, by string, apply bool) ([]Orp
 		return nil, err
 	}
 	a := act{engine: e, run: &run{secrets: map[Slot]Secret{}}, token: t}
-	owned, err := e.owned(ctx, token)
-	if err != nil {
-		return nil, err
-	}
-	listed, err := a.list(ctx)
+	listed, err := a.list(ctx) // before asking who owns what: a rotation that opens later makes none of these
 	if errors.Is(err, errors.ErrUnsupported) {
 		return nil, fmt.Errorf("sweep token %q: issuer %s can't list credentials; look in its dashboard for names that begin with %q", token, t.IssuerName, MarkerPrefix(token))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("sweep token %q: issuer %s: list credentials: %w", token, t.IssuerName, err)
+	}
+	owned, err := e.owned(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	if apply && owned[""] {
+		return nil, fmt.Errorf("sweep token %q: the ID of its current credential is not known; take it over with `rotatord adopt %s` first", token, token)
 	}
 	var orphans []Orphan
 	for _, c := range listed {

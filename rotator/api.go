@@ -19,23 +19,39 @@ func (e *Engine) Rotate(ctx context.Context, req RotateRequest) (string, error) 
 	if !ok {
 		return "", fmt.Errorf("rotate token %q: reason %q is not known", req.Token, req.Reason)
 	}
-	open, err := e.openRotation(ctx, req.Token)
-	switch {
-	case err != nil:
-		return "", err
-	case open != "" && req.Reason == Leak:
-		return open, e.escalate(ctx, open, policy, req)
-	case open != "":
-		return open, fmt.Errorf("rotate token %q: rotation %s is open: %w", req.Token, open, ErrConflict)
+	for try := 1; ; try++ {
+		open, err := e.openRotation(ctx, req.Token)
+		switch {
+		case err != nil:
+			return "", err
+		case open != "" && req.Reason == Leak:
+			err = e.escalate(ctx, open, policy, req)
+		case open != "":
+			return open, fmt.Errorf("rotate token %q: rotation %s is open: %w", req.Token, open, ErrConflict)
+		default:
+			open, err = e.open(ctx, t, policy, req)
+		}
+		// Another rotation may open or close in between: a leak is never lost to that.
+		if req.Reason != Leak || try == leakTries || !errors.Is(err, ErrConflict) && !errors.Is(err, errClosed) {
+			return open, err
+		}
 	}
-	return e.open(ctx, t, policy, req)
 }
+
+// leakTries bounds how often a leak looks again for the rotation that it joins.
+const leakTries = 5
+
+var errClosed = errors.New("it is closed")
 
 // open writes the first entry of a rotation.
 func (e *Engine) open(ctx context.Context, t Token, policy Policy, req RotateRequest) (string, error) {
 	record, err := e.record(ctx, t.Name)
 	if err != nil {
 		return "", err
+	}
+	if record.Leaked && req.Reason != Leak { // a leak that nobody followed up yet: this rotation does
+		req.Reason, req.Why = Leak, orElse(req.Why, "a leak was reported before")
+		policy = t.Policies[Leak]
 	}
 	id, now := e.NewID(), time.Now()
 	entry := Entry{
@@ -63,13 +79,29 @@ func (e *Engine) open(ctx context.Context, t Token, policy Policy, req RotateReq
 		}
 		a.Record = &record
 	}
-	if _, err := e.Journal.Append(ctx, a); err != nil {
+	crashAppend(a.Entries, "before")
+	_, err = e.Journal.Append(ctx, a)
+	crashAppend(a.Entries, "after")
+	if err != nil && !e.wasOpened(ctx, id, err) {
 		return "", fmt.Errorf("open rotation of token %q: %w", t.Name, err)
 	}
 	e.Logger.Info("rotation opened", "token", t.Name, "rotation", id, "reason", string(req.Reason), "by", req.By)
 	e.wake(id)
 	e.announce()
 	return id, nil
+}
+
+// wasOpened tells whether a rotation was opened although the journal answered
+// with an error. Where the journal can't say, the dispatcher looks again.
+func (e *Engine) wasOpened(ctx context.Context, id string, err error) bool {
+	if errors.Is(err, ErrConflict) {
+		return false
+	}
+	_, err = e.Journal.Entries(context.WithoutCancel(ctx), id)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		e.wake(id)
+	}
+	return err == nil
 }
 
 func (e *Engine) wake(id string) {
@@ -107,25 +139,29 @@ func (e *Engine) within(ctx context.Context, id string, f func(s *State) (*Entry
 	}
 	if !r.state.ClosedAt.IsZero() {
 		e.forget(id)
-		return fmt.Errorf("rotation %q is closed (%s)", id, r.state.Status())
+		return fmt.Errorf("rotation %q ended as %s: %w", id, r.state.Status(), errClosed)
 	}
 	entry, seal, err := f(&r.state)
 	if err != nil || entry == nil {
 		return err
 	}
 	entry.At, entry.Course, entry.Step = time.Now(), r.state.Course, r.state.Step
-	if err := e.append(ctx, r, []Entry{*entry}, seal); err != nil {
+	head := r.state.Head
+	err = e.append(ctx, r, []Entry{*entry}, seal)
+	if err != nil {
 		r.loaded = false
-		return err
+		if !errors.Is(err, ErrConflict) && e.load(context.WithoutCancel(ctx), r) == nil && r.state.Head != head {
+			err = nil // it was written after all
+		}
 	}
 	e.wake(id)
-	return nil
+	return err
 }
 
 // escalate turns an open rotation into a leak.
 func (e *Engine) escalate(ctx context.Context, id string, policy Policy, req RotateRequest) error {
 	return e.within(ctx, id, func(s *State) (*Entry, map[Slot]Secret, error) {
-		if s.leak() {
+		if s.leak() && !s.GivenUp {
 			return nil, nil, nil // it is one already; its deadline stays
 		}
 		return &Entry{Kind: EntryEscalated, Policy: &policy, By: req.By, Why: req.Why}, nil, nil
@@ -157,8 +193,10 @@ func CanDecide(s State, d Decision) error {
 		}
 	case Abort:
 		switch {
-		case s.leak() && s.anyTouched():
+		case s.leak() && (s.anyTouched() || s.Step != StepIssue):
 			return errors.New("a leak never goes back to the leaked value; mend the cause, then resume")
+		case s.noWayBack():
+			return errors.New("no store told the old value, so it can't be put back; mend the cause, then resume")
 		case !hasRow(s.Position, TriggerAbort):
 			return fmt.Errorf("step %s of course %s can't be undone any more; mend the cause, then resume", s.Step, s.Course)
 		}
@@ -304,7 +342,9 @@ func (e *Engine) recordSeen(ctx context.Context, fresh []TokenRecord) error {
 			var first error
 			for record := range work {
 				seen := Entry{At: record.FirstSeen, Kind: EntrySeen, Token: record.Name}
+				crashAppend([]Entry{seen}, "before")
 				_, err := e.Journal.Append(ctx, Append{Token: record.Name, Entries: []Entry{seen}, Record: &record})
+				crashAppend([]Entry{seen}, "after")
 				if err != nil && first == nil {
 					first = fmt.Errorf("record token %q: %w", record.Name, err)
 				}
@@ -351,7 +391,7 @@ func (e *Engine) Wait(ctx context.Context, rotation string, watch func(RotationS
 		case <-ctx.Done():
 			return status, ctx.Err()
 		case <-e.ctx.Done():
-			return status, context.Cause(e.ctx)
+			return status, context.Cause(e.ctx) //nolint:contextcheck // the engine's own end
 		case <-changed:
 		}
 	}

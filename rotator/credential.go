@@ -17,6 +17,12 @@ func FingerprintOf(value string) Fingerprint {
 	return Fingerprint(hex.EncodeToString(sum[:])[:16])
 }
 
+// isFingerprint tells whether f looks as FingerprintOf writes it.
+func isFingerprint(f Fingerprint) bool {
+	raw, err := hex.DecodeString(string(f))
+	return err == nil && len(raw) == 8
+}
+
 // Credential is one value that an issuer made for a token. In the journal and
 // in every State it goes without its value.
 type Credential struct {

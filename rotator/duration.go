@@ -2,6 +2,7 @@ package rotator
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -48,8 +49,8 @@ func parseDuration(text string) (time.Duration, error) {
 	}
 	var parsed time.Duration
 	if unit != 0 {
-		count, err := strconv.ParseUint(text[:len(text)-1], 10, 32)
-		if err != nil || count > uint64((1<<63-1)/int64(unit)) {
+		count, err := strconv.ParseInt(text[:len(text)-1], 10, 32)
+		if err != nil || count > math.MaxInt64/int64(unit) {
 			return 0, fmt.Errorf("not a duration; use one like 90s, 30m, 12h, 14d or 2w")
 		}
 		parsed = time.Duration(count) * unit

@@ -70,8 +70,7 @@ func RetryAfter(err error, at time.Time) error {
 
 // RetryTime returns the time that RetryAfter gave, or the zero time.
 func RetryTime(err error) time.Time {
-	var r retryAfterError
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[retryAfterError](err); ok {
 		return r.at
 	}
 	return time.Time{}
@@ -80,7 +79,7 @@ func RetryTime(err error) time.Time {
 // PersonNeeded is the error of an Issue or a Revoke that only a person can do,
 // for example by a click in a dashboard. Ask says what to do, in one or two
 // sentences without secrets. The call had no effect.
-type PersonNeeded struct{ Ask string }
+type PersonNeeded struct{ Ask string } //nolint:errname // it is a request more than a failure
 
 func (e *PersonNeeded) Error() string { return "a person is needed: " + e.Ask }
 

@@ -84,10 +84,8 @@ func (s *State) applyIntent(e Entry) error {
 		return fmt.Errorf("an intent for %s while that for %s has no outcome", e.Step, s.Pending.Step)
 	}
 	s.Pending = &e
-	if e.Step == StepStore {
-		if st := s.store(e.Target); st != nil && !st.Touched {
-			st.Touched = true
-		}
+	if st := s.store(e.Target); e.Step == StepStore && st != nil {
+		st.fresh, st.Touched = !st.Touched, true
 	}
 	return nil
 }
@@ -116,10 +114,7 @@ func (s *State) applyOutcome(e Entry) error {
 	case StepRevoke:
 		s.clearTries()
 		if e.Target == targetCapture {
-			s.Captured = true
-			if e.Credential != nil {
-				s.Old = *e.Credential
-			}
+			s.capture(e)
 			return nil
 		}
 		s.Revoked = true
@@ -137,16 +132,26 @@ const (
 	targetCapture   = "capture" // of step revoke: what can be known of the old credential
 	targetSettle    = "settle"  // ends strays of an issue whose answer was lost
 	targetScopes    = "scopes"
+	targetOld       = "old" // of a check: the old credential, before the way back
 )
+
+// capture takes up what the stores told of the old credential.
+func (s *State) capture(e Entry) {
+	s.Captured = true
+	if e.Credential == nil {
+		return
+	}
+	s.Old = *e.Credential
+	s.OldSealed = s.Old.Fingerprint != "" &&
+		slices.ContainsFunc(s.Stores, func(st StoreState) bool { return st.Fingerprint == s.Old.Fingerprint })
+}
 
 func (s *State) applyIssued(e Entry) {
 	s.clearTries()
 	switch e.Target {
 	case targetPreflight:
-		s.Preflighted, s.Captured = true, true
-		if e.Credential != nil {
-			s.Old = *e.Credential
-		}
+		s.Preflighted = true
+		s.capture(e)
 	case targetSettle:
 		s.Doubt = false
 	case targetScopes:
@@ -159,12 +164,13 @@ func (s *State) applyIssued(e Entry) {
 }
 
 func (s *State) applyFailure(e Entry) {
-	switch {
-	case e.Step == StepStore:
+	switch e.Step {
+	case StepStore:
 		if st := s.store(e.Target); st != nil {
 			st.Failing.count(e)
+			st.Touched = st.Touched && !(st.fresh && e.NoEffect)
 		}
-	case e.Step == StepDeploy:
+	case StepDeploy:
 		d := s.Deploys[e.Target]
 		d.Failing.count(e)
 		d.Restarted = d.Restarted || !e.NoEffect
@@ -172,7 +178,7 @@ func (s *State) applyFailure(e Entry) {
 	default:
 		s.count(e)
 		if e.Step == StepIssue && e.Target == "" && !e.NoEffect {
-			s.Doubt, s.EverDoubted = true, true
+			s.Doubt, s.EverDoubted, s.DoubtedAt = true, true, e.At
 		}
 	}
 }
@@ -203,18 +209,23 @@ func (s *State) applyRead(e Entry) {
 		return
 	}
 	st.Read, st.Fingerprint, st.Version, st.WriteOnly = true, e.Fingerprint, e.Version, e.Verdict == Unknown
+	if s.Step == StepStore && e.Fingerprint != "" && e.Fingerprint == s.target().Fingerprint {
+		s.StoredAt = e.At // written, though the answer was lost
+	}
 	if s.Step == StepProbe {
 		s.Rechecked = true
 	}
 }
 
 func (s *State) applyChecked(e Entry) {
-	s.LastErr, s.GaveUp, s.RetryAt = e.Err, e.Final, e.RetryAt
 	if e.Verdict == Dead {
-		if _, known := s.Dead[e.Fingerprint]; !known {
-			s.Dead[e.Fingerprint] = e.At
-		}
+		s.markDead(e.Fingerprint, e.At)
 	}
+	if e.Target == targetOld {
+		s.OldChecked = true
+		return
+	}
+	s.LastErr, s.GaveUp, s.RetryAt = e.Err, e.Final, e.RetryAt
 	if s.Step == StepIssue {
 		s.NewVerdict = e.Verdict
 		s.Tries++
@@ -250,6 +261,9 @@ func (s *State) applyObserved(e Entry) {
 			p.Successes, p.Errors = 0, 0
 		}
 		s.Probes[o.Probe] = p
+		if s.Course == RollBack && o.Probe == IssuerProbe && o.Err == "" && o.Finding.Health == Unhealthy {
+			s.markDead(s.Old.Fingerprint, e.At)
+		}
 		if p.Successes > 0 {
 			s.Looks = 0
 		}
@@ -262,7 +276,7 @@ func (s *State) applyDecided(e Entry) {
 	if s.Hold != nil {
 		kind = s.Hold.Kind
 	}
-	s.Hold = nil
+	s.Hold, s.OldChecked = nil, false
 	s.clearTries()
 	s.Decision, s.HoldKind = "", kind
 	switch e.Decision {
@@ -299,6 +313,7 @@ func (s *State) approve(kind HoldKind, e Entry) {
 		s.Overwrite = true
 	case HoldInDoubt:
 		s.Doubt = false
+		s.EverDoubted = s.EverDoubted && s.Step != StepConfirm
 	case HoldUnconfirmed:
 		s.Dead[s.victim().Fingerprint] = e.At
 	default:
@@ -311,6 +326,8 @@ func (s *State) applyEscalated(e Entry) error {
 	}
 	s.Reason, s.Policy = Leak, *e.Policy
 	s.Policy.Deadline += e.At.Sub(s.OpenedAt) // counts from the report
+	s.GivenUp = false
+	s.Decision = "" // an abort not yet carried out too: the leak goes first
 	s.FollowUp = s.anyTouched() || s.Course == RollBack
 	if s.StartedAt.IsZero() {
 		s.StartedAt = e.At
@@ -320,6 +337,13 @@ func (s *State) applyEscalated(e Entry) error {
 		s.Hold = nil
 	}
 	return nil
+}
+
+// markDead notes when a credential was first proven dead.
+func (s *State) markDead(f Fingerprint, at time.Time) {
+	if _, known := s.Dead[f]; !known {
+		s.Dead[f] = at
+	}
 }
 
 func (s *State) clearTries() { s.Failing = Failing{} }

@@ -17,7 +17,7 @@ func (s *State) applyMoved(e Entry) error {
 func (s *State) moveTo(to Position, e Entry) {
 	from := s.Position
 	if s.Pending != nil {
-		s.leaveInDoubt(*s.Pending)
+		s.leaveInDoubt(*s.Pending, e.At)
 	}
 	if e.Trigger == TriggerOK && from.Course == to.Course {
 		s.Passed = append(s.Passed, from.Step)
@@ -25,7 +25,7 @@ func (s *State) moveTo(to Position, e Entry) {
 	if from.Course != to.Course {
 		s.turn(from, to, e)
 	}
-	s.Position, s.EnteredAt = to, e.At
+	s.Position, s.EnteredAt, s.OldChecked = to, e.At, false
 	s.Decision, s.HoldKind = "", ""
 	if to.Step != StepConfirm {
 		s.Asked = nil
@@ -34,6 +34,15 @@ func (s *State) moveTo(to Position, e Entry) {
 	switch to.Step {
 	case StepStore:
 		s.freshStores()
+		if e.Trigger == TriggerRewrite { // consumers may have read what was there in between
+			s.freshDeploys()
+			s.Generation++
+			for i := range s.Stores {
+				if s.Stores[i].WriteOnly {
+					s.Stores[i].Written = ""
+				}
+			}
+		}
 	case StepDeploy:
 		if e.Trigger == TriggerAgain {
 			s.freshDeploys()
@@ -43,6 +52,9 @@ func (s *State) moveTo(to Position, e Entry) {
 	case StepProbe:
 		s.freshProbes()
 	case StepRevoke, StepConfirm, StepIssue:
+		if e.Trigger == TriggerAgain && to.Step == StepIssue && s.New.Known() {
+			s.dropNew()
+		}
 		s.Checks, s.LastVerdict, s.Revoked = 0, "", false
 	case end:
 		if s.Ending == "" {
@@ -51,12 +63,19 @@ func (s *State) moveTo(to Position, e Entry) {
 	}
 }
 
+// dropNew makes room for another new credential. The first may be live still:
+// unless the rotation itself ended it, it is looked for by its marker.
+func (s *State) dropNew() {
+	s.Doubt, s.EverDoubted = s.NewRevokedAt.IsZero(), true
+	s.New, s.NewVerdict, s.NewRevokedAt, s.ScopesDone = Credential{}, "", time.Time{}, false
+}
+
 // leaveInDoubt: the rotation goes on although nobody knows what came of an act.
-func (s *State) leaveInDoubt(intent Entry) {
+func (s *State) leaveInDoubt(intent Entry, at time.Time) {
 	s.Pending = nil
 	switch {
 	case intent.Step == StepIssue && intent.Target == "":
-		s.Doubt, s.EverDoubted = true, true
+		s.Doubt, s.EverDoubted, s.DoubtedAt = true, true, at
 	case intent.Step == StepDeploy:
 		d := s.Deploys[intent.Target]
 		d.Restarted = true
@@ -75,7 +94,7 @@ func (s *State) turn(from, to Position, e Entry) {
 		s.EndWhy = e.Why
 		switch {
 		case e.Trigger == TriggerAbort:
-			s.Ending = Aborted
+			s.Ending, s.GivenUp = Aborted, s.leak()
 		case from.Step == StepIssue:
 			s.Ending = Failed
 		default:
@@ -83,6 +102,7 @@ func (s *State) turn(from, to Position, e Entry) {
 		}
 	case from.Course == RollBack:
 		s.Passed, s.Ending, s.EndWhy, s.ByHand = []Step{StepIssue}, "", "", false
+		s.NewVerdict = "" // it may have been ended on the way back
 		s.freshDeploys()
 		s.Generation++
 	}

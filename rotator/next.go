@@ -60,6 +60,7 @@ const (
 	maxTries      = 5               // acts on one target before it counts as failed
 	preflightRuns = 3               // of a rotation that is not a leak
 	liveGrace     = 2 * time.Minute // for a new credential to be accepted
+	strayGrace    = time.Minute     // for one whose answer was lost to appear, before strays are looked for the last time
 	confirmChecks = 7               // refusals that we ask for after a revoke, spaced 1 s, 2 s, 4 s …
 	handChecks    = 5 * time.Minute // longest pause between checks while a person is asked to delete
 	maxPause      = 5 * time.Minute
@@ -78,14 +79,22 @@ func hold(kind HoldKind, awaited []Awaited, format string, args ...any) Action {
 // the same action. Whatever it returns for acting is safe to do exactly then;
 // nothing it returns may be done later without asking again.
 func Next(s State, u Setup, now time.Time) Action {
+	a := next(s, u, now)
+	if end := revokeAt(s); a.Kind == DoNothing && end.After(now) && (a.Until.IsZero() || end.Before(a.Until)) {
+		a.Until = end // no pause, however long a service asks for it, is longer than a leak's deadline
+	}
+	return a
+}
+
+func next(s State, u Setup, now time.Time) Action {
 	switch {
 	case !s.ClosedAt.IsZero() || s.StartedAt.IsZero():
 		return sleep(time.Time{})
 	case s.Step == end:
 		return Action{Kind: DoClose, Why: s.EndWhy}
 	case deadlinePassed(s, now):
-		return move(TriggerDeadline, "the leak's deadline passed")
-	case s.leak() && hasRow(s.Position, TriggerLeak) && s.Pending == nil:
+		return move(TriggerDeadline, deadlineWhy(s))
+	case s.leak() && hasRow(s.Position, TriggerLeak) && (s.Pending == nil || s.Hold != nil):
 		return move(TriggerLeak, "a leak was reported")
 	case s.Hold != nil:
 		return nudge(s, s.DeadlineAt(u), now)
@@ -95,8 +104,12 @@ func Next(s State, u Setup, now time.Time) Action {
 		return hold(HoldConfig, nil, "the token's stores changed in the configuration during the rotation; put them back, then resume")
 	case s.Pending != nil:
 		return nextReconcile(s, now)
+	case s.Decision == Abort && s.noWayBack():
+		return hold(HoldStore, nil, "the service refuses the old credential, so there is no way back; mend the cause, then resume")
 	case s.Decision == Abort:
-		return move(TriggerAbort, s.EndWhy)
+		return turnBack(s, TriggerAbort, s.EndWhy)
+	case s.Decision == Retry && s.Step == StepProbe && !s.Rechecked:
+		return rereadStores(s, now) // a person can't put the value back: the stores must be right before consumers are restarted
 	case s.Decision == Retry:
 		if trigger, ok := retryTrigger(s); ok {
 			return move(trigger, "retry was decided")
@@ -126,8 +139,57 @@ func hasRow(p Position, t Trigger) bool {
 // deadlinePassed: a leak's old credential is revoked at the deadline, even if
 // the rotation is held or an act is in doubt: the doubt is settled afterwards.
 func deadlinePassed(s State, now time.Time) bool {
-	return s.leak() && s.Policy.OnDeadline == DeadlineRevoke && s.Policy.Deadline > 0 &&
-		!now.Before(s.OpenedAt.Add(s.Policy.Deadline)) && hasRow(s.Position, TriggerDeadline)
+	at := revokeAt(s)
+	return !at.IsZero() && !now.Before(at)
+}
+
+// revokeAt is when a leak's old credential is revoked without further waiting:
+// at the deadline, or at once when a rotation that had begun otherwise became a
+// leak whose policy revokes first. Zero: it is not this step that waits.
+func revokeAt(s State) time.Time {
+	switch {
+	case !s.leak() || s.GivenUp || s.StartedAt.IsZero() || s.Course == RollBack && s.ByHand || !hasRow(s.Position, TriggerDeadline):
+	case s.Policy.Course == RevokeFirst && s.Course == ReplaceFirst:
+		return s.OpenedAt
+	case s.Policy.OnDeadline == DeadlineRevoke && s.Policy.Deadline > 0:
+		return s.OpenedAt.Add(s.Policy.Deadline)
+	}
+	return time.Time{}
+}
+
+func deadlineWhy(s State) string {
+	if s.Policy.Course == RevokeFirst {
+		return "the leak's policy is to revoke first"
+	}
+	return "the leak's deadline passed"
+}
+
+// turnBack leaves a step for the way back, but asks first whether the service
+// still accepts the credential that consumers would get again.
+func turnBack(s State, on Trigger, why string) Action {
+	if s.anyTouched() && !s.OldChecked {
+		return Action{Kind: DoCheck, Target: targetOld}
+	}
+	return move(on, why)
+}
+
+// orAbort is the part of a hold's text that offers to abort, where that is possible.
+func orAbort(s State) string {
+	if CanDecide(s, Abort) != nil {
+		return ""
+	}
+	return ", or abort"
+}
+
+// cantReplace holds a leak that has no usable replacement, and says when the old credential goes.
+func cantReplace(s State, what string) Action {
+	if s.New.Known() {
+		what += "; retry to make another one"
+	}
+	if s.Course == ReplaceFirst {
+		what += "; the old credential is revoked at the deadline"
+	}
+	return hold(HoldPreflight, nil, "%s; mend it, then resume%s", what, orAbort(s))
 }
 
 // nextReconcile: the process died, or the journal failed, between an intent and
@@ -147,7 +209,8 @@ func nextReconcile(s State, now time.Time) Action {
 
 func retryTrigger(s State) (Trigger, bool) {
 	trigger := TriggerAgain
-	if s.HoldKind == HoldReverted {
+	blind := func(st StoreState) bool { return st.WriteOnly && st.Touched } // who knows what it holds
+	if s.Step == StepProbe && (len(staleStores(s)) > 0 || slices.ContainsFunc(s.Stores, blind)) {
 		trigger = TriggerRewrite
 	}
 	return trigger, hasRow(s.Position, trigger) && s.Step != StepRevoke
@@ -163,7 +226,10 @@ func sameStores(s State, u Setup) bool {
 
 // nudge sleeps while a person is awaited, but for reminders and deadlines.
 func nudge(s State, deadline, now time.Time) Action {
-	wake := deadline
+	var wake time.Time
+	if deadline.After(now) {
+		wake = deadline
+	}
 	if s.Policy.Reminder > 0 {
 		last := s.HeldAt
 		if s.RemindedAt.After(last) {
@@ -189,9 +255,9 @@ func whenDue(f Failing, now time.Time, a Action) Action {
 }
 
 func nextIssue(s State, u Setup, now time.Time) Action {
-	giveUp := func(kind HoldKind, what string) Action {
+	giveUp := func(what string) Action {
 		if s.leak() {
-			return hold(kind, nil, "%s: %s; mend it, then resume; the old credential is revoked at the deadline", what, s.LastErr)
+			return cantReplace(s, what+": "+s.LastErr)
 		}
 		return move(TriggerFailed, what+": "+s.LastErr)
 	}
@@ -201,8 +267,7 @@ func nextIssue(s State, u Setup, now time.Time) Action {
 	case s.Asked != nil:
 		return nudge(s, s.DeadlineAt(u), now)
 	case s.Doubt && !u.CanList:
-		return hold(HoldInDoubt, nil, "the issuer's answer was lost and it can't list credentials: look for %q there, delete it, then retry (%s)",
-			Marker(s.Token, s.ID), s.LastErr)
+		return lostAnswer(s)
 	case s.Doubt:
 		if s.GaveUp {
 			return hold(HoldInDoubt, nil, "credentials named %q can't be listed or ended: %s; mend it, then resume", Marker(s.Token, s.ID), s.LastErr)
@@ -210,18 +275,24 @@ func nextIssue(s State, u Setup, now time.Time) Action {
 		return whenDue(s.Failing, now, Action{Kind: DoSettle, Target: targetSettle})
 	case s.GaveUp:
 		if s.Preflighted {
-			return giveUp(HoldPreflight, "issue")
+			return giveUp("issue")
 		}
-		return giveUp(HoldPreflight, "preflight")
+		return giveUp("preflight")
 	case !s.Preflighted:
 		if s.Tries >= preflightRuns && !s.leak() {
-			return giveUp(HoldPreflight, "preflight")
+			return giveUp("preflight")
 		}
 		return whenDue(s.Failing, now, Action{Kind: DoPreflight})
 	case s.Tries >= maxTries && !s.leak():
-		return giveUp(HoldPreflight, "issue")
+		return giveUp("issue")
 	}
 	return whenDue(s.Failing, now, Action{Kind: DoIssue})
+}
+
+// lostAnswer: only a person can look whether the issuer made a credential.
+func lostAnswer(s State) Action {
+	return hold(HoldInDoubt, nil, "the issuer's answer was lost and it can't list credentials: look for %q there, delete it, then approve%s",
+		Marker(s.Token, s.ID), orAbort(s))
 }
 
 // nextVerify: the new credential must be live, with the scopes of the old one.
@@ -230,9 +301,11 @@ func nextVerify(s State, u Setup, now time.Time) Action {
 	case s.GaveUp && (s.NewVerdict == Live || s.NewVerdict == Unknown):
 		why := "the new credential can't be used: " + s.LastErr
 		if s.leak() {
-			return hold(HoldPreflight, nil, "%s; mend it, then resume; the old credential is revoked at the deadline", why)
+			return cantReplace(s, why)
 		}
 		return move(TriggerFailed, why)
+	case s.NewVerdict == Dead && !s.NewRevokedAt.IsZero():
+		return move(TriggerAgain, "the new credential was ended on the way back: another one is needed")
 	case s.NewVerdict == Live && s.Tries >= maxTries && !s.leak():
 		return move(TriggerFailed, "the new credential can't be verified: "+s.LastErr)
 	case s.NewVerdict == Live && u.CanScope && !s.ScopesDone && s.Old.Known():
@@ -242,7 +315,7 @@ func nextVerify(s State, u Setup, now time.Time) Action {
 	case now.Sub(s.EnteredAt) > liveGrace && s.Tries > 1:
 		why := fmt.Sprintf("the new credential is not accepted after %s: %s", liveGrace, orElse(s.LastErr, string(s.NewVerdict)))
 		if s.leak() {
-			return hold(HoldPreflight, nil, "%s; mend it, then resume; the old credential is revoked at the deadline", why)
+			return cantReplace(s, why)
 		}
 		return move(TriggerFailed, why)
 	}
@@ -252,9 +325,11 @@ func nextVerify(s State, u Setup, now time.Time) Action {
 func nextRevoke(s State, u Setup, now time.Time) Action {
 	victim := s.victim()
 	switch {
+	case s.Course == RevokeFirst && !s.Captured && s.GaveUp:
+		return hold(HoldRevoke, nil, "nobody knows which credential to revoke, and the stores can't be read: %s; mend it, then resume", s.LastErr)
 	case s.Course == RevokeFirst && !s.Captured:
-		return Action{Kind: DoCapture}
-	case !victim.Known() || s.ByHand || s.Revoked || s.provenDead(victim):
+		return whenDue(s.Failing, now, Action{Kind: DoCapture})
+	case !victim.Known() || s.ByHand || s.Revoked || victim.ID == "" && s.provenDead(victim):
 		return move(TriggerOK, "")
 	case s.Course == ReplaceFirst && len(MissingEvidence(s, u)) > 0:
 		return move(TriggerAgain, "evidence is missing")
@@ -267,17 +342,39 @@ func nextRevoke(s State, u Setup, now time.Time) Action {
 
 func nextConfirm(s State, u Setup, now time.Time) Action {
 	victim := s.victim()
-	dead := !victim.Known() || s.provenDead(victim)
+	dead := !s.mustDie(victim) || s.provenDead(victim)
 	switch {
-	case dead && s.EverDoubted && u.CanList:
+	case !dead && victim.Known() && s.Course != RollBack && s.OldRevokedAt.IsZero():
+		return move(TriggerAgain, "the old credential became known after the revoke")
+	case dead && s.Doubt && !u.CanList: // given up with an answer of the issuer lost
+		return lostAnswer(s)
+	case dead && s.EverDoubted && u.CanList && s.Course != RevokeFirst: // there the strays come last
 		if s.GaveUp || s.Tries >= maxTries {
-			return hold(HoldInDoubt, nil, "credentials named %q can't be listed or ended: %s; mend it, then resume", Marker(s.Token, s.ID), s.LastErr)
+			return hold(HoldInDoubt, nil, "credentials named %q can't be listed or ended: %s; mend it, then resume; or end all but %s, then approve",
+				Marker(s.Token, s.ID), s.LastErr, describe(s.target()))
+		}
+		if from := s.DoubtedAt.Add(strayGrace); now.Before(from) {
+			return sleep(from)
 		}
 		return whenDue(s.Failing, now, Action{Kind: DoSettle, Target: targetSettle})
 	case dead:
 		return move(TriggerOK, "")
-	case s.Course == RevokeFirst && s.Checks > 0 && (s.ByHand || s.Checks >= confirmChecks):
+	case s.Course == RevokeFirst && (!victim.Known() || s.Checks > 0 && (s.ByHand || s.Checks >= confirmChecks || s.GaveUp)):
 		return move(TriggerLater, "the old credential is not proven dead yet")
+	case !victim.Known():
+		return hold(HoldUnconfirmed, []Awaited{{Probe: "person", Detail: "deletes the old credential"}},
+			"the credential that token %s used before is not known here: its stores can't be read; delete it at the issuer, then approve", s.Token)
+	case s.ByHand && s.GaveUp && s.LastVerdict == Unknown:
+		return hold(HoldUnconfirmed, []Awaited{{Probe: "person", Target: string(victim.Fingerprint), Detail: "deletes the credential"}},
+			"credential %s is to be deleted at the issuer, and nobody here can tell whether it is dead: %s; delete it, then approve, or resume to check again",
+			describe(victim), s.LastErr)
+	case !victim.Known():
+		return hold(HoldUnconfirmed, []Awaited{{Probe: "person", Detail: "deletes the old credential"}},
+			"the credential that token %s used before is not known here: its stores can't be read; delete it at the issuer, then approve", s.Token)
+	case s.ByHand && s.GaveUp && s.LastVerdict == Unknown:
+		return hold(HoldUnconfirmed, []Awaited{{Probe: "person", Target: string(victim.Fingerprint), Detail: "deletes the credential"}},
+			"credential %s is to be deleted at the issuer, and nobody here can tell whether it is dead: %s; delete it, then approve, or resume to check again",
+			describe(victim), s.LastErr)
 	case s.ByHand && s.Asked == nil && s.Course != RevokeFirst:
 		return Action{Kind: DoAsk, Hold: deleteByHand(s, victim)}
 	case !s.ByHand && (s.Checks >= confirmChecks || s.GaveUp && s.LastVerdict == Unknown):
@@ -314,7 +411,10 @@ func deleteByHand(s State, c Credential) *Hold {
 // describe names a credential for people.
 func describe(c Credential) string {
 	text := string(c.Fingerprint)
-	if c.ID != "" {
+	switch {
+	case c.ID != "" && c.Fingerprint == "":
+		text = fmt.Sprintf("%q", c.ID)
+	case c.ID != "":
 		text = fmt.Sprintf("%q (fingerprint %s)", c.ID, c.Fingerprint)
 	}
 	if !c.IssuedAt.IsZero() {

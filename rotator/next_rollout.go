@@ -2,6 +2,7 @@ package rotator
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -20,7 +21,7 @@ func nextStore(s State, now time.Time) Action {
 		case s.Course == RollBack && !st.Touched:
 		case foreign(s, *st):
 			return hold(HoldConflict, []Awaited{{Probe: "store", Target: st.Ref.String(), Detail: "holds " + string(st.Fingerprint)}},
-				"store %s holds a value that rotatord did not write; resume when it holds the credential again, approve to write over it, or abort", st.Ref)
+				"store %s holds a value that rotatord did not write; resume when it holds the credential again, approve to write over it%s", st.Ref, orAbort(s))
 		case st.Failing.GaveUp || st.Failing.Tries >= maxTries && !s.leak():
 			failed = st
 		case st.Failing.RetryAt.After(now):
@@ -32,11 +33,11 @@ func nextStore(s State, now time.Time) Action {
 		}
 	}
 	switch {
-	case failed != nil && s.Course == ReplaceFirst && !s.leak():
-		return move(TriggerFailed, fmt.Sprintf("store %s: %s", failed.Ref, failed.Failing.LastErr))
+	case failed != nil && s.Course == ReplaceFirst && !s.leak() && !s.noWayBack():
+		return turnBack(s, TriggerFailed, fmt.Sprintf("store %s: %s", failed.Ref, failed.Failing.LastErr))
 	case failed != nil && wake.IsZero():
 		return hold(HoldStore, []Awaited{{Probe: "store", Target: failed.Ref.String(), Detail: failed.Failing.LastErr}},
-			"store %s can't be written: %s; mend it, then resume", failed.Ref, failed.Failing.LastErr)
+			"store %s can't be written: %s; mend it, then resume%s", failed.Ref, failed.Failing.LastErr, orAbort(s))
 	case !wake.IsZero():
 		return sleep(wake)
 	}
@@ -58,7 +59,7 @@ func nextDeploy(s State, u Setup, now time.Time) Action {
 		d := s.Deploys[name]
 		switch {
 		case d.Accepted:
-		case s.Course == RollBack && !d.Restarted:
+		case s.Course == RollBack && !d.Restarted && !s.anyTouched(): // else a consumer may have read the new value by itself
 		case d.Failing.GaveUp || d.Failing.Tries >= maxTries:
 			failed = name
 		case d.Failing.RetryAt.After(now):
@@ -71,11 +72,11 @@ func nextDeploy(s State, u Setup, now time.Time) Action {
 	}
 	why := s.Deploys[failed].Failing.LastErr
 	switch {
-	case failed != "" && s.Course == ReplaceFirst && !s.leak():
-		return move(TriggerFailed, fmt.Sprintf("deploy %s: %s", failed, why))
+	case failed != "" && s.Course == ReplaceFirst && !s.leak() && !s.noWayBack():
+		return turnBack(s, TriggerFailed, fmt.Sprintf("deploy %s: %s", failed, why))
 	case failed != "" && wake.IsZero():
 		return hold(HoldDeploy, []Awaited{{Probe: "deploy", Target: failed, Detail: why}},
-			"deployer %s does not accept the rollout: %s; mend it, then resume", failed, why)
+			"deployer %s does not accept the rollout: %s; mend it, then resume%s", failed, why, orAbort(s))
 	case !wake.IsZero():
 		return sleep(wake)
 	}
@@ -87,20 +88,20 @@ func nextProbe(s State, u Setup, now time.Time) Action {
 	if s.Course == RollBack && (!s.anyTouched() || !s.Old.Known()) {
 		return move(TriggerOK, "") // no consumer ever saw the new credential, or there is none to go back to
 	}
+	if s.Course == RollBack && s.provenDead(s.Old) {
+		return move(TriggerFailed, "the service refuses the old credential: there is no way back")
+	}
 	if a, decided := judge(s, u); decided {
 		return a
 	}
 	awaited := Stragglers(s, u)
 	switch {
-	case len(awaited) == 0 && !s.Rechecked && (s.GaveUp || s.Tries >= maxTries):
-		return hold(HoldStore, []Awaited{{Probe: "store", Detail: s.LastErr}}, "the stores can't be read again before the revoke: %s; mend it, then resume", s.LastErr)
 	case len(awaited) == 0 && !s.Rechecked:
-		return whenDue(s.Failing, now, Action{Kind: DoReread})
+		return rereadStores(s, now)
 	case len(awaited) == 0:
 		return afterReread(s)
 	case !now.Before(deadline) && (s.Course != ReplaceFirst || !s.leak()):
-		return hold(HoldDeadline, awaited, "%d of %d probes not green after %s: %s; both credentials live on. Mend it, then resume or retry; or abort",
-			len(awaited), len(u.Probes)+1, u.Rollout.Deadline, names(awaited))
+		return tooLate(s, u, awaited)
 	}
 	next := nextLook(s, u)
 	if !now.Before(next) {
@@ -115,8 +116,30 @@ func nextProbe(s State, u Setup, now time.Time) Action {
 	return sleep(next)
 }
 
-// afterReread: every probe is green; do the stores still hold the value?
-func afterReread(s State) Action {
+// tooLate: the deadline passed, and this is who was not ready.
+func tooLate(s State, u Setup, awaited []Awaited) Action {
+	release := "both credentials live on; mend it, then resume or retry"
+	switch s.Course {
+	case ReplaceFirst:
+		release += orAbort(s)
+	case RevokeFirst:
+		release = "the old credential is revoked already; mend it, then resume or retry"
+	case RollBack:
+	}
+	return hold(HoldDeadline, awaited, "%d of %d probes not green after %s: %s; %s",
+		len(awaited), len(u.Probes)+1, u.Rollout.Deadline, names(awaited), release)
+}
+
+// rereadStores asks every store again what it holds.
+func rereadStores(s State, now time.Time) Action {
+	if s.GaveUp || s.Tries >= maxTries {
+		return hold(HoldStore, []Awaited{{Probe: "store", Detail: s.LastErr}}, "the stores can't be read again: %s; mend it, then resume%s", s.LastErr, orAbort(s))
+	}
+	return whenDue(s.Failing, now, Action{Kind: DoReread})
+}
+
+// staleStores names the stores that do not hold what the course wants there.
+func staleStores(s State) []Awaited {
 	var stale []Awaited
 	for _, st := range s.Stores {
 		if s.Course == RollBack && !st.Touched {
@@ -126,13 +149,27 @@ func afterReread(s State) Action {
 			stale = append(stale, Awaited{Probe: "store", Target: st.Ref.String(), Detail: "holds " + orElse(string(st.Fingerprint), "nothing")})
 		}
 	}
-	if len(stale) > 0 {
-		return hold(HoldReverted, stale, "store %s no longer holds the value: somebody changed it; retry to write it again, resume when it is back, or abort", stale[0].Target)
+	return stale
+}
+
+// afterReread: every probe is green; do the stores still hold the value?
+func afterReread(s State) Action {
+	if stale := staleStores(s); len(stale) > 0 {
+		return hold(HoldReverted, stale, "store %s no longer holds the value: somebody changed it; retry to write it again, or resume when it is back%s", stale[0].Target, orAbort(s))
 	}
-	if s.Course == RevokeFirst && s.Old.Known() && !s.provenDead(s.Old) {
+	switch {
+	case s.Course == RevokeFirst && s.mustDie(s.Old) && !s.provenDead(s.Old):
 		return move(TriggerLater, "the old credential is not proven dead yet")
+	case s.Course == RevokeFirst && s.EverDoubted:
+		return move(TriggerLater, "an answer of the issuer was lost: strays are looked for")
 	}
 	return move(TriggerOK, "")
+}
+
+// mustDie tells whether a credential has to be proven dead. One that nobody
+// knows has to, if a store that can't be read may have held it.
+func (s *State) mustDie(victim Credential) bool {
+	return victim.Known() || s.Course != RollBack && slices.ContainsFunc(s.Stores, func(st StoreState) bool { return st.WriteOnly })
 }
 
 func (s *State) provenDead(c Credential) bool {
@@ -146,12 +183,14 @@ func judge(s State, u Setup) (Action, bool) {
 		p := s.Probes[name]
 		who := []Awaited{awaitedOf(p.Last, name)}
 		switch {
-		case p.Failures > u.Rollout.FailureLimit && s.Course == ReplaceFirst && s.Policy.OnUnhealthy == UnhealthyRollBack && !s.leak():
-			return move(TriggerUnhealthy, fmt.Sprintf("probe %s: %s", name, orElse(p.Last.Finding.Detail, "unhealthy"))), true
-		case p.Failures > u.Rollout.FailureLimit && (s.Course == RollBack || s.Policy.OnUnhealthy == UnhealthyHold):
-			return hold(HoldUnhealthy, who, "probe %s says unhealthy: %s; mend it, then resume", name, p.Last.Finding.Detail), true
+		case p.Failures > u.Rollout.FailureLimit && s.Course == ReplaceFirst && s.Policy.OnUnhealthy == UnhealthyRollBack && !s.leak() && !s.noWayBack():
+			return turnBack(s, TriggerUnhealthy, fmt.Sprintf("probe %s: %s", name, orElse(p.Last.Finding.Detail, "unhealthy"))), true
+		case s.Course == RollBack && name != IssuerProbe && p.Last.Err == "":
+			// What broke on the new credential stays so until it has restarted: the deadline judges.
+		case p.Failures > u.Rollout.FailureLimit && (s.Course == RollBack || s.Policy.OnUnhealthy != UnhealthyContinue && !s.leak() || s.Policy.OnUnhealthy == UnhealthyHold):
+			return hold(HoldUnhealthy, who, "probe %s says unhealthy: %s; mend it, then resume, or retry to deploy again%s", name, orElse(p.Last.Finding.Detail, "it does not say why"), orAbort(s)), true
 		case p.Errors > u.Rollout.ConsecutiveErrorLimit && (!s.leak() || s.Course != ReplaceFirst):
-			return hold(HoldProbe, who, "probe %s can't tell: %s; mend it, then resume, or abort", name, p.Last.Err), true
+			return hold(HoldProbe, who, "probe %s can't tell: %s; mend it, then resume, or retry to deploy again%s", name, p.Last.Err, orAbort(s)), true
 		}
 	}
 	return Action{}, false

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -32,12 +33,9 @@ func orElse(text, other string) string {
 }
 
 func names(awaited []Awaited) string {
-	text := ""
+	list := make([]string, len(awaited))
 	for i, a := range awaited {
-		if i > 0 {
-			text += ", "
-		}
-		text += orElse(a.Target, a.Probe)
+		list[i] = orElse(a.Target, a.Probe)
 	}
-	return text
+	return strings.Join(list, ", ")
 }

@@ -61,7 +61,7 @@ func (e *Engine) logEntry(ctx context.Context, s *State, entry Entry) {
 		message = "entry " + string(entry.Kind)
 	}
 	add("err", entry.Err)
-	e.Logger.LogAttrs(ctx, level, message, attrs...)
+	e.Logger.LogAttrs(ctx, level, message, attrs...) //nolint:sloglint // one of the fixed messages above
 }
 
 // tellPeople sends the token's notifiers what they must know. It does not wait:
@@ -73,7 +73,7 @@ func (e *Engine) tellPeople(s *State, entry Entry) {
 	}
 	if s.Step == StepProbe || event.Kind == EventHeld {
 		u, _ := e.setup(s.Token)
-		event.Awaited = statusOf(s.clone(), u).Awaited
+		event.Awaited = statusOf(s.clone(), u, entry.At).Awaited
 	}
 	e.notify(s.Token, event)
 }
@@ -143,7 +143,7 @@ func eventOf(s *State, entry Entry) (Event, bool) {
 	case EntryMoved:
 		if entry.Trigger == TriggerDeadline {
 			event.Urgent, event.Detail = true, lateAtDeadline(s)
-			return say(EventHeld, "%s: the leak's deadline passed; the old credential is revoked now", s.Token)
+			return say(EventHeld, "%s: %s; the old credential is revoked now", s.Token, entry.Why)
 		}
 	case EntryClosed:
 		event.Detail = s.EndWhy
@@ -172,32 +172,35 @@ func lateAtDeadline(s *State) string {
 	return "not ready: " + strings.Join(late, "; ")
 }
 
-// afterClose sets the next due date, and opens what must follow at once.
+// afterClose opens the leak that must follow at once, sets the next due date,
+// and says when the schedule is paused.
 func (e *Engine) afterClose(s State) {
 	ctx := context.WithoutCancel(e.ctx) // a stop waits for it
-	e.tasks.Go(func() {
-		record, err := e.record(ctx, s.Token)
-		if err != nil {
-			e.Logger.Error("due date not recorded; the next start does it", "token", s.Token, "err", err)
-			return
+	if s.FollowUp {
+		req := RotateRequest{Token: s.Token, Reason: Leak, By: s.By, Why: "a leak was reported during rotation " + s.ID}
+		if _, err := e.Rotate(ctx, req); err != nil {
+			e.Logger.Error("leak not followed up yet; the due scan does it", "token", s.Token, "err", err)
 		}
-		t, err := e.token(s.Token)
-		if err != nil {
-			return
-		}
-		if err := e.Journal.SetDue(ctx, map[string]time.Time{s.Token: dueTime(t.Schedule, record)}); err != nil {
-			e.Logger.Error("due date not recorded; the next start does it", "token", s.Token, "err", err)
-		}
-		if record.Leaked {
-			if _, err := e.Rotate(ctx, RotateRequest{Token: s.Token, Reason: Leak, By: s.By, Why: "a leak was reported during rotation " + s.ID}); err != nil {
-				e.Logger.Error("leak not followed up yet; the due scan does it", "token", s.Token, "err", err)
-			}
-		}
-		if record.Failures == MaxFailures && s.Ending != Done {
-			e.notify(s.Token, Event{
-				ID: s.ID + "-paused", Kind: EventPaused, At: s.ClosedAt, Token: s.Token, Urgent: true,
-				Summary: fmt.Sprintf("%s: no more scheduled rotations after %d failures", s.Token, MaxFailures), Detail: s.EndWhy,
-			})
-		}
-	})
+	}
+	e.tasks.Go(func() { e.recordClosed(ctx, s) })
+}
+
+func (e *Engine) recordClosed(ctx context.Context, s State) {
+	record, err := e.record(ctx, s.Token)
+	t, tokenErr := e.token(s.Token)
+	if tokenErr != nil {
+		return // no longer configured
+	}
+	if err == nil {
+		err = e.Journal.SetDue(ctx, map[string]time.Time{s.Token: dueTime(t.Schedule, record)})
+	}
+	if err != nil {
+		e.Logger.Error("due date not recorded; the next start does it", "token", s.Token, "err", err)
+	}
+	if record.Failures == MaxFailures && s.Ending != Done {
+		e.notify(s.Token, Event{
+			ID: s.ID + "-paused", Kind: EventPaused, At: s.ClosedAt, Token: s.Token, Urgent: true,
+			Summary: fmt.Sprintf("%s: no more scheduled rotations after %d failures", s.Token, MaxFailures), Detail: s.EndWhy,
+		})
+	}
 }

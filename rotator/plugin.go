@@ -100,6 +100,10 @@ type Scoper interface {
 	Scopes(ctx context.Context, r CheckRequest) ([]string, error)
 }
 
+// ByHand is an Issuer whose Issue only asks a person: it never makes a
+// credential itself, so that nothing is in doubt when its answer was lost.
+type ByHand interface{ ByHand() }
+
 // Limiter is an Issuer that knows how many credentials a token may have at
 // once; 0 means that nobody knows.
 type Limiter interface {

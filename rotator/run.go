@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -58,8 +59,26 @@ func (e *Engine) load(ctx context.Context, r *run) error {
 	if err != nil {
 		return fmt.Errorf("read rotation %q: %w", r.id, err)
 	}
+	known := r.state.Head // 0: this process has not seen it yet
 	r.state, r.loaded = state, true
+	e.unsealAll(ctx, r)
+	if i := slices.IndexFunc(entries, func(e Entry) bool { return e.Seq > known }); known > 0 && i >= 0 {
+		e.told(ctx, r, entries[i:]) // written, though the journal's answer was lost
+	}
 	return nil
+}
+
+// unsealAll takes what is sealed into memory, so that no error can carry a
+// value by accident. What can't be unsealed is missed where it is needed.
+func (e *Engine) unsealAll(ctx context.Context, r *run) {
+	for _, slot := range []Slot{SlotOld, SlotNew} {
+		if _, ok := r.secrets[slot]; ok || !r.state.ClosedAt.IsZero() {
+			continue
+		}
+		if value, err := e.Journal.Unseal(ctx, r.id, slot); err == nil {
+			r.secrets[slot] = value
+		}
+	}
 }
 
 // setup gathers what Next must know of the configuration.
@@ -97,6 +116,10 @@ func (e *Engine) advance(ctx context.Context, id string) time.Time {
 			if ctx.Err() == nil {
 				e.Logger.Error("rotation can't go on", "rotation", id, "err", err)
 			}
+			if errors.Is(err, ErrNotFound) { // it was never opened
+				e.forget(id)
+				return time.Time{}
+			}
 			r.drop()
 			return time.Now().Add(journalPause)
 		}
@@ -105,6 +128,17 @@ func (e *Engine) advance(ctx context.Context, id string) time.Time {
 		}
 	}
 	return time.Time{}
+}
+
+// within shortens a time-out that would outlast a leak's deadline: no call may
+// hang longer than that.
+func (r *run) within(timeout time.Duration) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if at := revokeAt(r.state); !at.IsZero() {
+		return max(min(timeout, time.Until(at)), 0)
+	}
+	return timeout
 }
 
 // drop forgets what memory says: the journal is read again before the next decision.
@@ -131,6 +165,9 @@ func (e *Engine) turn(ctx context.Context, r *run) (wake time.Time, again bool, 
 	action := Next(r.state, u, now)
 	if action.Kind == DoNothing {
 		done := !r.state.ClosedAt.IsZero()
+		if r.state.waitsFor() != nil {
+			e.leaveRoom(r.id) // it may have waited when this process started
+		}
 		r.mu.Unlock()
 		if done {
 			e.forget(r.id)
@@ -210,11 +247,12 @@ func (e *Engine) takeRoom(id string) bool {
 	return true
 }
 
-// leaveRoom gives a place to the next in the queue.
+// leaveRoom gives the place of a rotation, or its place in the queue, to the next.
 func (e *Engine) leaveRoom(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.room, id)
+	e.queue = slices.DeleteFunc(e.queue, func(queued string) bool { return queued == id })
 	for len(e.queue) > 0 && len(e.room) < e.MaxConcurrent {
 		next := e.queue[0]
 		e.queue = e.queue[1:]
@@ -249,15 +287,15 @@ func (e *Engine) append(ctx context.Context, r *run, entries []Entry, seal map[S
 		a.Record, a.Wipe = &closed, true
 	}
 	// The journal's transaction is not cut short by a stop: its outcome must be known.
+	crashAppend(a.Entries, "before")
 	written, err := e.Journal.Append(context.WithoutCancel(ctx), a)
+	crashAppend(a.Entries, "after")
 	if err != nil {
 		return fmt.Errorf("append to rotation %q: %w", r.id, err)
 	}
 	next.Head = written[len(written)-1].Seq
 	r.state, r.loaded = next, true
-	for slot, value := range seal {
-		r.secrets[slot] = value
-	}
+	maps.Copy(r.secrets, seal)
 	e.told(ctx, r, entries)
 	return nil
 }
@@ -268,12 +306,12 @@ func (e *Engine) told(ctx context.Context, r *run, entries []Entry) {
 		e.logEntry(ctx, &r.state, entry)
 		e.tellPeople(&r.state, entry)
 	}
-	if s := &r.state; !s.ClosedAt.IsZero() || s.waitsFor() != nil {
+	if s := &r.state; !s.ClosedAt.IsZero() || s.waitsFor() != nil || s.leak() {
 		e.leaveRoom(r.id)
 	}
 	if !r.state.ClosedAt.IsZero() {
 		clear(r.secrets)
-		e.afterClose(r.state.clone())
+		e.afterClose(r.state.clone()) //nolint:contextcheck // it outlives the call that closed the rotation
 	}
 	e.announce()
 }

@@ -27,7 +27,7 @@ func TestSecretShowsItselfToNoFormatter(t *testing.T) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%T", "%t", "%b", "%c", "%U", "%e", "%p"} {
 		_, _ = fmt.Fprintf(&out, verb+" "+verb+"\n", s, h)
 	}
-	out.WriteString(fmt.Sprint(s, &s, h, []rotator.Secret{s}))
+	_, _ = fmt.Fprint(&out, s, &s, h, []rotator.Secret{s})
 	for _, marshal := range []func(any) ([]byte, error){json.Marshal, yaml.Marshal} {
 		raw, err := marshal(h)
 		if err != nil {

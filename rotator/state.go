@@ -28,10 +28,13 @@ type State struct {
 
 	Preflighted bool
 	Captured    bool    // the stores were asked for the old value
+	OldSealed   bool    // a store told it: it can be put back
+	OldChecked  bool    // the service was asked in this step whether it is live
 	NewVerdict  Verdict // last check of the new credential; empty: none
 	ScopesDone  bool
 	Doubt       bool // an issue may have had its effect
 	EverDoubted bool
+	DoubtedAt   time.Time // the last time
 
 	Deploys    map[string]DeployState
 	RolloutAt  time.Time // when the deadline of the consumers began to run
@@ -59,6 +62,7 @@ type State struct {
 	RemindedAt time.Time
 	Decision   Decision // retry or abort, not yet carried out
 	HoldKind   HoldKind // what the decision was about
+	GivenUp    bool     // a person aborted it although it was known as a leak
 	FollowUp   bool     // a leak must be dealt with by another rotation after this one
 
 	Head   int64 // Seq of the last entry
@@ -74,6 +78,7 @@ type StoreState struct {
 	WriteOnly   bool
 	Written     Fingerprint // what this rotation wrote last
 	Touched     bool        // this rotation wrote to it, or may have
+	fresh       bool        // it was not touched before the last intent
 	Failing     Failing
 }
 
@@ -226,6 +231,10 @@ func (s *State) store(target string) *StoreState {
 	}
 	return nil
 }
+
+// noWayBack: consumers may have the new value already, and the old one can't be
+// put back: no store told it, there was none, or it is dead.
+func (s *State) noWayBack() bool { return s.anyTouched() && (!s.OldSealed || s.provenDead(s.Old)) }
 
 // anyTouched tells whether a store may hold the new value, or did.
 func (s *State) anyTouched() bool {

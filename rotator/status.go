@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Status returns the status of the named tokens, or of all, by name.
@@ -12,17 +13,14 @@ func (e *Engine) Status(ctx context.Context, names ...string) ([]TokenStatus, er
 	if len(names) == 0 {
 		names = e.tokenNames()
 	}
+	// Open rotations first, records last: one that ends in between is then known by its record.
+	open, err := e.openNow(ctx, names)
+	if err != nil {
+		return nil, err
+	}
 	records, err := e.Journal.Tokens(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read tokens: %w", err)
-	}
-	open, err := e.Journal.OpenRotations(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read open rotations: %w", err)
-	}
-	openOf := make(map[string]string, len(open))
-	for _, o := range open {
-		openOf[o.Token] = o.ID
 	}
 	var all []TokenStatus
 	for _, name := range names {
@@ -35,16 +33,38 @@ func (e *Engine) Status(ctx context.Context, names ...string) ([]TokenStatus, er
 			Name: name, Issuer: t.IssuerName, Current: record.Current, Due: DueOf(t.Schedule, record),
 			Failures: record.Failures, Paused: record.Failures >= MaxFailures, Last: record.Last,
 		}
-		if id := openOf[name]; id != "" {
-			rotation, err := e.Rotation(ctx, id)
-			if err != nil {
-				return nil, err
-			}
+		if rotation, ok := open[name]; ok && (record.Last == nil || record.Last.ID != rotation.ID) {
 			status.Open = &rotation
 		}
 		all = append(all, status)
 	}
 	return all, nil
+}
+
+// openNow returns the rotations of tokens that are not closed.
+func (e *Engine) openNow(ctx context.Context, names []string) (map[string]RotationStatus, error) {
+	listed, err := e.Journal.OpenRotations(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read open rotations: %w", err)
+	}
+	wanted := make(map[string]bool, len(names))
+	for _, name := range names {
+		wanted[name] = true
+	}
+	open := map[string]RotationStatus{}
+	for _, o := range listed {
+		if !wanted[o.Token] {
+			continue
+		}
+		rotation, err := e.Rotation(ctx, o.ID)
+		if err != nil {
+			return nil, err
+		}
+		if !rotation.Status.Final() {
+			open[o.Token] = rotation
+		}
+	}
+	return open, nil
 }
 
 func (e *Engine) tokenNames() []string {
@@ -65,7 +85,7 @@ func (e *Engine) Rotation(ctx context.Context, id string) (RotationStatus, error
 		return RotationStatus{}, err
 	}
 	u, _ := e.setup(state.Token)
-	return statusOf(state, u), nil
+	return statusOf(state, u, time.Now()), nil
 }
 
 // stateOf returns a copy of a rotation's state, from memory or the journal.
@@ -90,11 +110,13 @@ func (e *Engine) stateOf(ctx context.Context, id string) (State, error) {
 	return Fold(entries)
 }
 
-func statusOf(s State, u Setup) RotationStatus {
+func statusOf(s State, u Setup, now time.Time) RotationStatus {
+	next := Next(s, u, now)
 	status := RotationStatus{
 		Summary: s.Summary(), StartedAt: s.StartedAt, DeadlineAt: s.DeadlineAt(u), Hold: s.waitsFor(),
 		Done: slices.Clone(s.Passed), Attempt: s.Tries, LastErr: s.LastErr, FollowUp: s.FollowUp,
 	}
+	status.WakeAt, status.Settled = next.Until, next.Kind == DoNothing
 	switch {
 	case status.Status.Final():
 	case status.Hold != nil && len(status.Hold.Awaited) > 0:

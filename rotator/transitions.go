@@ -48,6 +48,7 @@ func Transitions() []Transition {
 		{replace(StepIssue), TriggerFailed, back(StepRevoke)},
 		{replace(StepIssue), TriggerAbort, back(StepRevoke)},
 		{replace(StepIssue), TriggerDeadline, revokeFirst(StepRevoke)},
+		{replace(StepIssue), TriggerAgain, replace(StepIssue)},
 		{replace(StepStore), TriggerOK, replace(StepDeploy)},
 		{replace(StepStore), TriggerFailed, back(StepStore)},
 		{replace(StepStore), TriggerAbort, back(StepStore)},
@@ -72,6 +73,7 @@ func Transitions() []Transition {
 		{revokeFirst(StepConfirm), TriggerLater, revokeFirst(StepIssue)},
 		{revokeFirst(StepConfirm), TriggerAgain, revokeFirst(StepRevoke)},
 		{revokeFirst(StepIssue), TriggerOK, revokeFirst(StepStore)},
+		{revokeFirst(StepIssue), TriggerAgain, revokeFirst(StepIssue)},
 		{revokeFirst(StepIssue), TriggerAbort, back(StepRevoke)},
 		{revokeFirst(StepStore), TriggerOK, revokeFirst(StepDeploy)},
 		{revokeFirst(StepDeploy), TriggerOK, revokeFirst(StepProbe)},
@@ -88,8 +90,11 @@ func Transitions() []Transition {
 		{back(StepProbe), TriggerAgain, back(StepDeploy)},
 		{back(StepProbe), TriggerRewrite, back(StepStore)},
 		{back(StepProbe), TriggerLeak, replace(StepStore)},
+		{back(StepProbe), TriggerFailed, replace(StepStore)},
 		{back(StepRevoke), TriggerOK, back(StepConfirm)},
+		{back(StepRevoke), TriggerDeadline, revokeFirst(StepRevoke)},
 		{back(StepConfirm), TriggerOK, back(end)},
+		{back(StepConfirm), TriggerDeadline, revokeFirst(StepRevoke)},
 		{back(StepConfirm), TriggerAgain, back(StepRevoke)},
 	}
 }

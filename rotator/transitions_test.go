@@ -1,6 +1,7 @@
 package rotator_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,7 +78,7 @@ func TestFoldSurvivesAnyOrder(t *testing.T) {
 				Fingerprint: "new",
 				Hold:        &rotator.Hold{Kind: rotator.HoldDeadline}, Policy: &policy, Decision: rotator.Resume, Status: rotator.Done,
 			}
-			next, err := rotator.Fold(append(entries[:len(entries):len(entries)], e))
+			next, err := rotator.Fold(append(slices.Clip(entries), e))
 			if err != nil {
 				continue
 			}

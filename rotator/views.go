@@ -24,11 +24,12 @@ type RotationStatus struct {
 	Done       []Step    // steps that are behind it, in order
 	Attempt    int       // of the act under way or to be repeated
 	LastErr    string    // of the last act or look that went wrong
+	Settled    bool      // it does nothing more before its WakeAt, or before a person acts
 	FollowUp   bool      // once it is closed, a leak rotation of the token follows
 }
 
 // NeedsPerson tells whether nothing goes on before a person acts.
-func (r RotationStatus) NeedsPerson() bool { return r.Hold != nil }
+func (r RotationStatus) NeedsPerson() bool { return r.Hold != nil && r.Settled }
 
 // A RotateRequest asks for a rotation.
 type RotateRequest struct {

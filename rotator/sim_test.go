@@ -1,0 +1,446 @@
+package rotator_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/rotatord/rotatord/rotator"
+)
+
+type (
+	faultKind  string
+	probeKind  string
+	issuerKind string
+	eventKind  string
+)
+
+const (
+	faultNone        faultKind = ""
+	faultError       faultKind = "error"
+	faultPermanent   faultKind = "permanent"
+	faultUnsent      faultKind = "unsent"
+	faultBusy        faultKind = "come back in an hour"
+	faultHang        faultKind = "hang"
+	faultLost        faultKind = "answer lost"
+	faultLate        faultKind = "effect delayed"
+	faultPanic       faultKind = "panic"
+	faultSpeak       faultKind = "speaks"
+	faultCrashBefore faultKind = "crash before"
+	faultCrashAfter  faultKind = "crash after"
+
+	probeNone        probeKind = "none"
+	probePlain       probeKind = "plain"
+	probeFingerprint probeKind = "fingerprint"
+
+	issuerLists  issuerKind = "lists"
+	issuerScopes issuerKind = "lists and tells scopes"
+	issuerBlind  issuerKind = "blind"
+	issuerManual issuerKind = "manual"
+
+	eventForeign eventKind = "foreign value"
+	eventRevert  eventKind = "first value put back"
+	eventRestart eventKind = "consumer restarts"
+	eventStuck   eventKind = "consumer hangs"
+	eventFree    eventKind = "consumer wakes up"
+	eventLeak    eventKind = "leak"
+	eventRemove  eventKind = "token removed"
+	eventReload  eventKind = "token put back"
+	eventStop    eventKind = "stop"
+	eventKill    eventKind = "crash"
+	eventDecide  eventKind = "decide"
+	eventHelp    eventKind = "person helps"
+)
+
+type (
+	storeSpec    struct{ WriteOnly, Missing bool }
+	consumerSpec struct {
+		Store, Deployer int
+		Probe           probeKind
+		Sick            bool
+	}
+	faultSpec struct {
+		Point    string
+		N, Times int
+		Kind     faultKind
+	}
+	eventSpec struct {
+		At   time.Duration
+		Kind eventKind
+		N    int
+	}
+	simSpec struct {
+		Reason        rotator.Reason
+		LeakCourse    rotator.Course
+		LeakUnhealthy rotator.OnUnhealthy
+		Unhealthy     rotator.OnUnhealthy
+		Issuer        issuerKind
+		Hint, Asker   bool
+		Stores        []storeSpec
+		Deployers     int
+		Consumers     []consumerSpec
+		Faults        []faultSpec
+		Journal       map[int]faultKind
+		Events        []eventSpec
+		Downtime      time.Duration
+	}
+)
+
+func drawSpec(t *rapid.T) simSpec {
+	s := simSpec{
+		Reason:        rapid.SampledFrom(rotator.Reasons()).Draw(t, "reason"),
+		LeakCourse:    rapid.SampledFrom([]rotator.Course{rotator.ReplaceFirst, rotator.RevokeFirst}).Draw(t, "leak course"),
+		LeakUnhealthy: rapid.SampledFrom([]rotator.OnUnhealthy{rotator.UnhealthyContinue, rotator.UnhealthyHold}).Draw(t, "leak unhealthy"),
+		Unhealthy:     rapid.SampledFrom([]rotator.OnUnhealthy{rotator.UnhealthyRollBack, rotator.UnhealthyHold, rotator.UnhealthyContinue}).Draw(t, "unhealthy"),
+		Issuer:        rapid.SampledFrom([]issuerKind{issuerLists, issuerScopes, issuerBlind, issuerManual}).Draw(t, "issuer"),
+		Hint:          rapid.IntRange(0, 3).Draw(t, "hint") > 0,
+		Asker:         rapid.Bool().Draw(t, "asker"),
+		Deployers:     rapid.IntRange(0, 2).Draw(t, "deployers"),
+		Downtime:      rapid.SampledFrom([]time.Duration{0, time.Second, time.Minute, time.Hour}).Draw(t, "downtime"),
+	}
+	points := []string{"issue", "revoke", "check", "check", "list", "scopes", "notify", "deploy0", "deploy1", "deployed0"}
+	for i := range rapid.IntRange(1, 3).Draw(t, "stores") {
+		odd := rapid.IntRange(0, 5).Draw(t, "store")
+		s.Stores = append(s.Stores, storeSpec{WriteOnly: odd == 1, Missing: odd == 2})
+		points = append(points, fmt.Sprintf("store%d.get", i), fmt.Sprintf("store%d.put", i))
+	}
+	for i := range rapid.IntRange(0, 4).Draw(t, "consumers") {
+		s.Consumers = append(s.Consumers, consumerSpec{
+			Store: rapid.IntRange(0, 2).Draw(t, "store of"), Deployer: rapid.IntRange(0, 1).Draw(t, "deployer of"),
+			Probe: rapid.SampledFrom([]probeKind{probeFingerprint, probePlain, probeNone}).Draw(t, "probe"),
+			Sick:  rapid.IntRange(0, 7).Draw(t, "sick") == 7,
+		})
+		points = append(points, fmt.Sprintf("worker%d", i))
+	}
+	faults := []faultKind{
+		faultError, faultPermanent, faultUnsent, faultBusy, faultHang, faultLost, faultLate, faultPanic, faultSpeak, faultCrashBefore, faultCrashAfter,
+	}
+	s.Faults = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) faultSpec {
+		return faultSpec{
+			Point: rapid.SampledFrom(points).Draw(t, "point"), Kind: rapid.SampledFrom(faults).Draw(t, "fault"),
+			N: rapid.IntRange(1, 5).Draw(t, "n"), Times: rapid.SampledFrom([]int{1, 1, 2, 6, 40}).Draw(t, "times"),
+		}
+	}), 0, 6).Draw(t, "faults")
+	s.Journal = rapid.MapOfN(rapid.IntRange(2, 40), rapid.SampledFrom([]faultKind{faultError, faultLost, faultCrashBefore, faultCrashAfter}), 0, 3).Draw(t, "journal")
+	kinds := []eventKind{
+		eventForeign, eventRevert, eventRestart, eventStuck, eventFree, eventLeak, eventLeak, eventRemove, eventReload,
+		eventStop, eventKill, eventDecide, eventDecide, eventHelp, eventHelp,
+	}
+	s.Events = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) eventSpec {
+		return eventSpec{
+			At:   time.Duration(rapid.SampledFrom([]int{1, 3, 7, 12, 20, 31, 45, 90, 600, 1000, 1810, 2000, 3700, 7300}).Draw(t, "at")) * time.Second,
+			Kind: rapid.SampledFrom(kinds).Draw(t, "event"), N: rapid.IntRange(0, 11).Draw(t, "which"),
+		}
+	}), 0, 6).Draw(t, "events")
+	slices.SortStableFunc(s.Events, func(a, b eventSpec) int { return cmp.Compare(a.At, b.At) })
+	return s
+}
+
+var simVerbose = flag.Bool("sim.verbose", false, "print the whole story of a world that breaks a promise")
+
+// TestPromises draws worlds, breaks everything in them that can break, and
+// holds P1 to P7. More worlds: -rapid.checks=N; one again: -rapid.seed=N.
+func TestPromises(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		spec := drawSpec(rt)
+		var w *simWorld
+		synctest.Test(t, func(*testing.T) {
+			w = newSimWorld(spec)
+			w.live()
+		})
+		if len(w.broken) > 0 {
+			story := strings.Join(w.tells, "\n")
+			if len(story) > 6000 && !*simVerbose {
+				story = story[:3000] + "\n…\n" + story[len(story)-3000:]
+			}
+			rt.Fatalf("%s\n%+v\n%s", strings.Join(w.broken, "\n"), spec, story)
+		}
+	})
+}
+
+// live runs the world to its end.
+func (w *simWorld) live() {
+	defer func() { w.process.Stop() }()
+	w.start()
+	w.open(w.spec.Reason)
+	begin := time.Now()
+	for _, e := range w.spec.Events {
+		w.pass(begin.Add(e.At))
+		w.happen(e)
+	}
+	w.pass(time.Now().Add(40 * time.Minute))
+	w.repair()
+	for round := 0; ; round++ {
+		w.pass(time.Now().Add(40 * time.Minute))
+		open := w.opens()
+		if len(open) == 0 {
+			break
+		}
+		if round == 25 {
+			w.fail("P3: rotation %s does not end: %s in %s/%s: %s", open[0].ID, open[0].Status, open[0].Course, open[0].Step, open[0].Detail)
+			return
+		}
+		w.help(open[0].ID, round)
+	}
+	w.judgeEnd()
+}
+
+func (w *simWorld) fail(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.breaks(format, args...)
+}
+
+func (w *simWorld) start() {
+	for range 20 {
+		if w.boot() == nil {
+			return
+		}
+		w.process.Stop()
+		select {
+		case <-w.crashed:
+		default:
+		}
+		time.Sleep(time.Second)
+	}
+	w.fail("Start never works")
+}
+
+// open asks for a rotation until there is one.
+func (w *simWorld) open(reason rotator.Reason) {
+	for range 20 {
+		_, err := w.process.Rotate(context.Background(), rotator.RotateRequest{Token: tokenName, Reason: reason, By: "ana"})
+		w.hear(err)
+		if err == nil || reason != rotator.Leak && errors.Is(err, rotator.ErrConflict) {
+			return
+		}
+		w.pass(time.Now().Add(time.Second))
+		if open := w.opens(); reason != rotator.Leak && len(open) > 0 {
+			return
+		}
+	}
+}
+
+// hear reads an error as a person does.
+func (w *simWorld) hear(err error) {
+	if err != nil && strings.Contains(err.Error(), "yranac") {
+		w.fail("P6: a value is in an error: %v", err)
+	}
+}
+
+// pass lets time go by; consumers work, and a dead process is started again.
+func (w *simWorld) pass(until time.Time) {
+	for {
+		w.mu.Lock()
+		for _, c := range w.consumers {
+			if w.spec.Deployers == 0 { // they look at the store by themselves
+				c.load(false)
+			}
+		}
+		w.work()
+		w.judgeDeadline()
+		w.mu.Unlock()
+		left := time.Until(until)
+		if left <= 0 {
+			return
+		}
+		select {
+		case <-w.crashed:
+			w.restart(w.spec.Downtime)
+		case <-time.After(min(left, 20*time.Second)):
+		}
+	}
+}
+
+func (w *simWorld) restart(downtime time.Duration) {
+	old := w.process
+	old.Stop()
+	time.Sleep(downtime)
+	w.mu.Lock()
+	w.hungUntil = time.Now()
+	w.mu.Unlock()
+	w.start()
+}
+
+// judgeDeadline holds P7: past its deadline a leak's revoke has been tried.
+func (w *simWorld) judgeDeadline() {
+	s, open := w.state()
+	if !open || s.Reason != rotator.Leak || s.Policy.Deadline == 0 || !s.OldRevokedAt.IsZero() || w.wasGone || w.process.dead {
+		return
+	}
+	late := time.Since(s.OpenedAt.Add(s.Policy.Deadline))
+	if late < 90*time.Second || time.Since(w.hungUntil) < 4*time.Minute || !s.Old.Known() {
+		return
+	}
+	tried := w.calls["revoke"] > 0
+	if !tried && w.spec.Issuer != issuerManual {
+		w.breaks("P7: %s after its deadline nobody tried to revoke the leaked credential: %s %s/%s", late, s.Status(), s.Course, s.Step)
+		w.hungUntil = time.Now().Add(1000 * time.Hour)
+	}
+}
+
+func (w *simWorld) happen(e eventSpec) {
+	ctx := context.Background()
+	w.mu.Lock()
+	store := w.stores[e.N%len(w.stores)]
+	var consumer *simConsumer
+	if len(w.consumers) > 0 {
+		consumer = w.consumers[e.N%len(w.consumers)]
+	}
+	w.note("EVENT %s %d", e.Kind, e.N)
+	switch e.Kind {
+	case eventForeign:
+		store.set("somebody's", true)
+	case eventRevert:
+		store.set(w.made[0].value, true)
+	case eventRestart:
+		if consumer != nil {
+			consumer.load(store.foreign)
+		}
+	case eventStuck, eventFree:
+		if consumer != nil {
+			consumer.stuck = e.Kind == eventStuck
+		}
+	case eventRemove, eventReload:
+		w.gone = e.Kind == eventRemove
+		w.wasGone = w.wasGone || w.gone
+	case eventKill:
+		_ = w.process.crash()
+	case eventLeak, eventStop, eventDecide, eventHelp:
+	}
+	w.mu.Unlock()
+	switch e.Kind {
+	case eventRemove, eventReload:
+		w.hear(w.process.Reload(ctx, w.tokens(w.process)))
+	case eventLeak:
+		w.open(rotator.Leak)
+	case eventStop:
+		w.restart(w.spec.Downtime)
+	case eventDecide:
+		if open := w.opens(); len(open) > 0 {
+			decision := []rotator.Decision{rotator.Resume, rotator.Retry, rotator.Abort, rotator.Approve}[e.N%4]
+			if status, err := w.process.Rotation(ctx, open[0].ID); err == nil && status.Hold != nil && decision == rotator.Approve {
+				w.mu.Lock()
+				w.deleteNamed(status.Hold.Text) // nobody approves a lie
+				w.mu.Unlock()
+			}
+			w.hear(w.process.Decide(ctx, open[0].ID, decision, "ana", "because"))
+		}
+	case eventHelp:
+		if open := w.opens(); len(open) > 0 {
+			w.help(open[0].ID, 0)
+		}
+	default:
+	}
+}
+
+// repair ends all trouble.
+func (w *simWorld) repair() {
+	w.mu.Lock()
+	w.note("REPAIR")
+	w.calm, w.gone = true, false
+	for _, c := range w.consumers {
+		c.stuck = false
+	}
+	w.mu.Unlock()
+	_ = w.process.Reload(context.Background(), w.tokens(w.process))
+}
+
+// help does what the rotation says that a person must do.
+func (w *simWorld) help(id string, round int) {
+	ctx := context.Background()
+	status, err := w.process.Rotation(ctx, id)
+	if err != nil || status.Hold == nil {
+		return
+	}
+	text := status.Hold.Text
+	w.mu.Lock()
+	w.note("HELP %s: %s", status.Hold.Kind, text)
+	switch status.Hold.Kind {
+	case rotator.AskProvide:
+		made := w.create("by hand " + rotator.Marker(tokenName, id))
+		w.mu.Unlock()
+		_, err := w.process.Provide(ctx, rotator.Provision{Token: tokenName, Value: rotator.NewSecret(made.value), By: "ana"})
+		w.hear(err)
+		return
+	case rotator.AskDelete, rotator.HoldInDoubt, rotator.HoldUnconfirmed:
+		w.deleteNamed(text)
+	default:
+	}
+	if s, ok := w.state(); ok && w.calm && s.Course == rotator.RollBack { // they mend what somebody wrote
+		if old := w.find(func(c *simCredential) bool { return rotator.FingerprintOf(c.value) == s.Old.Fingerprint }); old != nil {
+			for _, store := range w.stores {
+				if store.foreign || store.value == nil {
+					store.set(old.value, false)
+				}
+			}
+		}
+	}
+	for _, c := range w.consumers { // a person restarts what does not come up
+		c.load(false)
+	}
+	w.mu.Unlock()
+	offered := []rotator.Decision{}
+	for _, d := range []rotator.Decision{rotator.Approve, rotator.Retry, rotator.Resume, rotator.Abort} {
+		if strings.Contains(text, string(d)) && (d != rotator.Abort || !w.last) {
+			offered = append(offered, d)
+		}
+	}
+	if status.Status != rotator.Held {
+		return
+	}
+	if len(offered) == 0 {
+		w.fail("the hold does not say what releases it: %s", text)
+		return
+	}
+	for _, d := range offered {
+		if s, ok := w.locked(); ok && rotator.CanDecide(s, d) != nil {
+			w.fail("the hold %s offers %s, which is refused: %v: %s (%s/%s)", status.Hold.Kind, d, rotator.CanDecide(s, d), text, s.Course, s.Step)
+		}
+	}
+	if err := w.process.Decide(ctx, id, offered[round%len(offered)], "ana", "because"); err != nil {
+		w.hear(err)
+	}
+}
+
+// opens lists what is open.
+func (w *simWorld) opens() []rotator.Summary {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	open, err := w.disk.OpenRotations(context.Background())
+	if err != nil {
+		w.breaks("journal: %v", err)
+	}
+	return open
+}
+
+func (w *simWorld) locked() (rotator.State, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state()
+}
+
+// deleteNamed deletes at the service what a text names: by ID, fingerprint or marker.
+func (w *simWorld) deleteNamed(text string) {
+	_, keep, _ := strings.Cut(text, "end all but")
+	for _, c := range w.made {
+		if keep != "" && (strings.Contains(keep, fmt.Sprintf("%q", c.id)) || strings.Contains(keep, string(rotator.FingerprintOf(c.value)))) {
+			continue
+		}
+		named := strings.Contains(text, "used before") && c == w.made[0] || strings.Contains(text, fmt.Sprintf("%q", c.id)) || strings.Contains(text, string(rotator.FingerprintOf(c.value))) ||
+			strings.Contains(text, fmt.Sprintf("%q", c.name)) && strings.HasPrefix(c.name, rotator.MarkerPrefix(tokenName))
+		if named && c.live {
+			w.note("a person deletes %s", c.id)
+			c.live, c.killed = false, true
+		}
+	}
+}
