@@ -16,7 +16,7 @@ build: ## build the static binary ./rotatord
 	@echo "built ./rotatord $(VERSION)"
 
 .PHONY: demo
-demo: build ## show the whole loop on this machine, in about half a minute
+demo: build ## show the whole loop on this machine, in about ten seconds
 	./rotatord demo
 
 .PHONY: test
@@ -38,6 +38,11 @@ fmt: ## format the code
 .PHONY: vuln
 vuln: ## look for known vulnerabilities (needs https://vuln.go.dev)
 	@tools/vuln
+
+.PHONY: bench
+bench: ## measure rotations, restarts and idle tokens on this machine
+	@tools/setup go
+	go run ./bench/cmd/bench
 
 .PHONY: docs
 docs: ## write the state diagram of the code into docs/concepts.md

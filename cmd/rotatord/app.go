@@ -38,7 +38,7 @@ func newApp(in io.Reader, out, errOut io.Writer) *app {
 
 // load reads the configuration and makes its plug-ins. It opens nothing.
 func (a *app) load(ctx context.Context) (*config.Built, error) {
-	file, err := config.Load(a.configPath)
+	file, err := config.Load(a.configPath) //nolint:contextcheck // it opens nothing that could last
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, usage(err, "write one (config.example.yaml has every key), or name it with --config or $ROTATORD_CONFIG")
 	}
@@ -89,6 +89,7 @@ func newEngine(built *config.Built, j rotator.Journal, log *slog.Logger) *rotato
 type session struct {
 	server.API
 	daemon bool
+	start  func(context.Context) error // takes up open rotations; a daemon has them already
 	close  func() error
 }
 
@@ -97,7 +98,7 @@ type access int
 
 const (
 	toRead access = iota // the journal, to read: nobody is kept away
-	toAct                // the journal's lock
+	toAct                // the journal's lock; rotations stand still until start is called
 	toRun                // the lock, and open rotations taken up
 )
 
@@ -111,7 +112,11 @@ func (a *app) reach(ctx context.Context, command string, need access) (*session,
 	client := server.NewClient(socketPath(built.State))
 	_, err = client.Hello(ctx)
 	if err == nil {
-		return &session{API: client, daemon: true, close: func() error { client.Close(); return nil }}, nil
+		return &session{
+			API: client, daemon: true,
+			start: func(context.Context) error { return nil },
+			close: func() error { client.Close(); return nil },
+		}, nil
 	}
 	client.Close()
 	if !errors.Is(err, server.ErrNoDaemon) {
@@ -145,7 +150,13 @@ func (a *app) reachAlone(ctx context.Context, built *config.Built, command strin
 	engine := newEngine(built, j, a.quietLogger(built.Log))
 	s := &session{
 		API: &server.Local{Engine: engine, By: server.UserName(os.Getuid())},
-		close: func() error {
+		start: func(ctx context.Context) error {
+			if err := engine.Start(ctx, false); err != nil {
+				return fmt.Errorf("take up open rotations: %w", err)
+			}
+			return nil
+		},
+		close: func() error { //nolint:contextcheck // closing is not cut short
 			engine.Stop()
 			return j.Close()
 		},
@@ -153,8 +164,8 @@ func (a *app) reachAlone(ctx context.Context, built *config.Built, command strin
 	if need != toRun {
 		return s, nil
 	}
-	if err := engine.Start(ctx, false); err != nil {
-		return nil, errors.Join(fmt.Errorf("take up open rotations: %w", err), s.close())
+	if err := s.start(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }

@@ -14,7 +14,7 @@ func (a *app) auditCommand() *cobra.Command {
 		Use: "audit", Short: "Check or export the journal",
 		Long: `audit works on the journal, which is the audit log: append-only, each entry
 chained to the one before by its hash. It reads, also beside a running daemon.`,
-		Args: func(cmd *cobra.Command, args []string) error {
+		Args: func(*cobra.Command, []string) error {
 			return usage(errors.New("audit: say what to do: verify or export"), "see `rotatord audit --help`")
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -137,7 +138,7 @@ func lookAtToken(ctx context.Context, t rotator.Token) (string, error) {
 	}
 	verdict, err := t.Issuer.Check(ctx, rotator.CheckRequest{Token: t.Name, Params: t.Params, Value: value})
 	if err == nil && verdict != rotator.Live {
-		err = fmt.Errorf("the credential is %s", verdict)
+		err = errors.New("it can't be used")
 	}
 	if err != nil {
 		return "", fmt.Errorf("stores agree on %s; issuer %s says %s: %w", value.Fingerprint(), t.IssuerName, verdict, err)
@@ -147,15 +148,11 @@ func lookAtToken(ctx context.Context, t rotator.Token) (string, error) {
 
 // disagreement names who holds what.
 func disagreement(held map[rotator.Fingerprint][]string) error {
-	text := "stores don't agree:"
-	for i, fingerprint := range slices.Sorted(maps.Keys(held)) {
-		if i > 0 {
-			text += ","
-		}
+	var parts []string
+	for _, fingerprint := range slices.Sorted(maps.Keys(held)) {
 		for _, place := range held[fingerprint] {
-			text += " " + place
+			parts = append(parts, place+" has "+cmp.Or(string(fingerprint), "nothing"))
 		}
-		text += " has " + cmp.Or(string(fingerprint), "nothing")
 	}
-	return errors.New(text)
+	return errors.New("stores don't agree: " + strings.Join(parts, ", "))
 }

@@ -33,7 +33,7 @@ func (a *app) decideCommand(d rotator.Decision, short, long string) *cobra.Comma
 		Long: long + "\n\nROTATION is the ID of a rotation, or the name of a token whose open rotation is meant.",
 		Args: args(1, 1, "the ID of a rotation, or the name of a token"), ValidArgsFunction: a.completeTokens,
 		RunE: a.run(func(ctx context.Context, args []string) error {
-			return a.with(ctx, string(d), toRun, func(s *session) error {
+			return a.with(ctx, string(d), toAct, func(s *session) error {
 				id, err := rotationOf(ctx, s, args[0])
 				if err != nil {
 					return err
@@ -56,8 +56,9 @@ func (a *app) decideCommand(d rotator.Decision, short, long string) *cobra.Comma
 	return cmd
 }
 
-// goOn follows a rotation that a person just set going: in this process that
-// is what makes it go; a daemon goes on by itself.
+// goOn follows a rotation about which a person just decided: in this process
+// that is what makes it go, after the decision and not before; a daemon goes on
+// by itself.
 func (a *app) goOn(ctx context.Context, s *session, r server.Rotation, wait bool, wanted ...rotator.Status) error {
 	if s.daemon && !wait {
 		if a.json() {
@@ -65,6 +66,9 @@ func (a *app) goOn(ctx context.Context, s *session, r server.Rotation, wait bool
 		}
 		printf(a.out, "%s: rotation %s goes on; `rotatord status %s` shows how\n", clean(r.Token), clean(r.ID), clean(r.Token))
 		return nil
+	}
+	if err := s.start(ctx); err != nil {
+		return err
 	}
 	followed, err := a.follow(ctx, s, []server.Rotation{r})
 	if err != nil {

@@ -13,11 +13,6 @@ import (
 	"github.com/rotatord/rotatord/rotator"
 )
 
-const (
-	settlePoll  = 200 * time.Millisecond
-	settleLimit = 5 * time.Second
-)
-
 // follow shows rotations until each is final or needs a person, and returns
 // them as they are then, in the same order.
 func (a *app) follow(ctx context.Context, s *session, rotations []server.Rotation) ([]server.Rotation, error) {
@@ -36,26 +31,22 @@ func (a *app) follow(ctx context.Context, s *session, rotations []server.Rotatio
 	return last, errors.Join(errs...)
 }
 
-// watch follows one rotation. In this process, one that awaits that a person
-// deletes a credential is first given the time to look whether it is gone: a
-// daemon would look later, here nobody does.
+// watch follows one rotation, and the leak that follows it, if one does.
 func (a *app) watch(ctx context.Context, s *session, r server.Rotation, see func(server.Rotation)) (server.Rotation, error) {
-	for limit := a.now().Add(settleLimit); ; {
+	for {
 		last, err := s.Watch(ctx, r.ID, see)
 		if err != nil {
 			return r, watchError(ctx, s, r, err)
 		}
 		see(last)
-		looksNow := last.NeedsPerson() && last.Hold.Kind == rotator.AskDelete &&
-			(last.WakeAt == nil || !last.WakeAt.After(a.now()))
-		if s.daemon || !looksNow || a.now().After(limit) {
+		if !last.FollowUp || !last.Status.Final() {
 			return last, nil
 		}
-		select {
-		case <-ctx.Done():
-			return last, watchError(ctx, s, last, ctx.Err())
-		case <-time.After(settlePoll):
+		next, err := openOf(ctx, s, r.Token)
+		if err != nil || next == nil {
+			return last, err
 		}
+		r = *next
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,7 +52,7 @@ func (a *app) withJournal(ctx context.Context, f func(*journal.Journal) error) e
 			"it is made by the first `rotatord serve`, `rotatord rotate` or `rotatord run`")
 	}
 	err = f(j)
-	if closed := j.Close(); err == nil {
+	if closed := j.Close(); err == nil { //nolint:contextcheck // closing is not cut short
 		err = closed
 	}
 	return err
@@ -176,11 +177,6 @@ func observationText(o rotator.Observation) string {
 	if o.Err != "" {
 		return o.Probe + " can't tell: " + o.Err
 	}
-	text := o.Probe + " " + string(o.Finding.Health)
-	for _, part := range []string{o.Finding.Target, string(o.Finding.Seen), o.Finding.Detail} {
-		if part != "" {
-			text += " " + part
-		}
-	}
-	return text
+	parts := []string{o.Probe, string(o.Finding.Health), o.Finding.Target, string(o.Finding.Seen), o.Finding.Detail}
+	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), " ")
 }

@@ -59,7 +59,8 @@ func (v *lineView) see(r server.Rotation) {
 
 func (v *lineView) end() {}
 
-// changeText is a rotation in a line, without what changes by the clock.
+// changeText is a rotation in a line, without what changes by the clock, and
+// without what a hold says: the command's last word is that.
 func changeText(r server.Rotation) string {
 	text := strings.TrimSpace(string(r.Step) + " " + string(r.Status))
 	if r.Course == rotator.RollBack && !r.Status.Final() {
@@ -68,14 +69,21 @@ func changeText(r server.Rotation) string {
 	switch {
 	case r.Status.Final() && r.Detail != "":
 		return text + ": " + clean(r.Detail)
-	case r.Hold != nil && !r.Status.Final():
-		return text + ": " + clean(r.Hold.Text)
-	case len(r.Awaited) > 0 && !r.Status.Final():
-		return text + ", awaits " + awaitedList(r.Awaited)
+	case len(stragglers(r)) > 0 && !r.Status.Final():
+		return text + ", awaits " + awaitedList(stragglers(r))
+	case r.NeedsPerson():
+		return text + " for a person"
 	case r.LastError != "" && !r.Status.Final():
 		return text + ", attempt " + fmt.Sprint(r.Attempt) + ": " + clean(r.LastError)
 	}
 	return text
+}
+
+// stragglers are who is awaited besides the person that the hold's text is for.
+func stragglers(r server.Rotation) []server.Awaited {
+	return slices.DeleteFunc(slices.Clone(r.Awaited), func(a server.Awaited) bool {
+		return r.Hold != nil && a.Detail == r.Hold.Text
+	})
 }
 
 // awaitedList names at most three: who has a hundred stragglers asks status.
@@ -204,16 +212,15 @@ func liveLines(r server.Rotation, now time.Time) []string {
 func detailLines(r server.Rotation) []string {
 	const most = 5
 	var lines []string
-	for i, a := range r.Awaited {
+	awaited := stragglers(r)
+	for i, a := range awaited {
 		if i == most {
-			lines = append(lines, fmt.Sprintf("           and %d more", len(r.Awaited)-most))
+			lines = append(lines, fmt.Sprintf("           and %d more", len(awaited)-most))
 			break
 		}
 		lines = append(lines, "           awaits "+awaitedText(a))
 	}
-	if r.Hold != nil {
-		lines = append(lines, "           "+clean(r.Hold.Text))
-	} else if r.LastError != "" {
+	if r.Hold == nil && r.LastError != "" {
 		lines = append(lines, fmt.Sprintf("           attempt %d: %s", r.Attempt, clean(r.LastError)))
 	}
 	return lines

@@ -33,7 +33,7 @@ The value is never an argument: arguments are visible to every user.`,
 			if err != nil {
 				return err
 			}
-			return a.with(ctx, "provide", toRun, func(s *session) error {
+			return a.with(ctx, "provide", toAct, func(s *session) error {
 				fingerprint, err := s.Provide(ctx, args[0], value, id)
 				if err != nil {
 					return err

@@ -23,7 +23,7 @@ the old one is dead.
 
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, a *app, args []string) int {
-	root := newRoot(a)
+	root := newRoot(a) //nolint:contextcheck // commands get theirs from ExecuteContext
 	root.SetArgs(args)
 	root.SetIn(a.in)
 	root.SetOut(a.out)
@@ -153,6 +153,6 @@ func streamOf(stream any, isTerminal func(fd int) bool) (fd int, ok bool) {
 	if !ok {
 		return 0, false
 	}
-	fd = int(file.Fd()) //nolint:gosec // a descriptor fits
+	fd = int(file.Fd())
 	return fd, isTerminal(fd)
 }

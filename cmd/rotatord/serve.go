@@ -31,7 +31,13 @@ SIGTERM and SIGINT stop it cleanly: what is under way is taken up at the next
 start. SIGHUP reloads the configuration; one with mistakes is logged and the old
 one stays.`,
 		Args: args(0, 0, ""),
-		RunE: a.run(func(ctx context.Context, _ []string) error { return a.serve(ctx) }),
+		RunE: a.run(func(ctx context.Context, _ []string) error {
+			err := a.serve(ctx)
+			if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+				return nil // told to stop before it was up
+			}
+			return err
+		}),
 	}
 }
 
@@ -72,7 +78,7 @@ func (a *app) serve(ctx context.Context) error {
 	d.engine = newEngine(built, d.journal, d.log)
 	err = d.run(ctx, started, hangup)
 	d.engine.Stop()
-	if closed := d.journal.Close(); err == nil {
+	if closed := d.journal.Close(); err == nil { //nolint:contextcheck // closing is not cut short
 		err = closed
 	}
 	d.log.Info("stopped")
@@ -81,8 +87,7 @@ func (a *app) serve(ctx context.Context) error {
 
 // daemonRuns says of a lock that a second daemon is not needed.
 func daemonRuns(err error) error {
-	var locked *journal.LockedError
-	if errors.As(err, &locked) {
+	if _, locked := errors.AsType[*journal.LockedError](err); locked {
 		return failed(err, "one rotatord works on a database at a time; `rotatord status` asks the one that runs")
 	}
 	return err

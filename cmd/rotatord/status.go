@@ -168,16 +168,16 @@ func openText(r *server.Rotation) string {
 func printOpen(w io.Writer, r server.Rotation, now time.Time) {
 	printf(w, "%s: rotation %s (%s)%s is %s%s%s\n", clean(r.Token), clean(r.ID), r.Reason,
 		courseText(r.Course), r.Status, atStep(r), leftText(r, now))
-	for _, awaited := range r.Awaited {
-		printf(w, "  awaits  %s\n", awaitedText(awaited))
+	for _, awaited := range stragglers(r) {
+		printf(w, "  awaits   %s\n", awaitedText(awaited))
 	}
 	if r.LastError != "" {
-		printf(w, "  error   %s\n", clean(r.LastError))
+		printf(w, "  error    %s\n", clean(r.LastError))
 	}
 	if r.Hold != nil {
-		printf(w, "  %-6s  %s\n", r.Status, clean(r.Hold.Text))
+		printf(w, "  %-7s  %s\n", r.Status, clean(r.Hold.Text))
 		for _, hint := range nextSteps(r) {
-			printf(w, "  next    %s\n", clean(hint))
+			printf(w, "  next     %s\n", clean(hint))
 		}
 	}
 }

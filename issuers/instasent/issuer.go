@@ -38,6 +38,7 @@ var (
 	_ rotator.Scoper        = (*manual)(nil)
 	_ rotator.Pinger        = (*manual)(nil)
 	_ rotator.ParamsChecker = (*manual)(nil)
+	_ rotator.ByHand        = (*manual)(nil)
 	_ rotator.Issuer        = (*automatic)(nil)
 	_ rotator.Scoper        = (*automatic)(nil)
 	_ rotator.Limiter       = (*automatic)(nil)
@@ -123,6 +124,9 @@ func (*manual) Issue(ctx context.Context, r rotator.IssueRequest) (rotator.Crede
 			"The value is shown only once: hand it over with `rotatord provide %s`, and leave the old token alone for now.",
 		where(r.Params), what, r.Marker, r.Token)}
 }
+
+// ByHand implements rotator.ByHand: a question to a person that got lost is asked again.
+func (*manual) ByHand() {}
 
 // Revoke implements rotator.Issuer: only the dashboard deletes tokens [D].
 func (*manual) Revoke(ctx context.Context, r rotator.RevokeRequest) error {

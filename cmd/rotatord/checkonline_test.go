@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/rotatord/rotatord/internal/config"
+	"github.com/rotatord/rotatord/rotator"
+)
+
+// shelf is a store that holds one value under every key, or fails.
+type shelf struct {
+	value string // empty: none
+	err   error
+}
+
+func (s shelf) Get(context.Context, string) (rotator.Version, error) {
+	switch {
+	case s.err != nil:
+		return rotator.Version{}, s.err
+	case s.value == "":
+		return rotator.Version{}, rotator.ErrNotFound
+	}
+	return rotator.Version{Value: rotator.NewSecret(s.value)}, nil
+}
+
+func (s shelf) Put(context.Context, string, rotator.Write) (rotator.Version, error) {
+	panic("a check wrote")
+}
+
+func (s shelf) CheckWrite(context.Context, string) error { return s.err }
+
+// clerk is an issuer that gives one verdict.
+type clerk struct{ verdict rotator.Verdict }
+
+func (clerk) Issue(context.Context, rotator.IssueRequest) (rotator.Credential, error) {
+	panic("a check issued")
+}
+
+func (clerk) Revoke(context.Context, rotator.RevokeRequest) error { panic("a check revoked") }
+
+func (c clerk) Check(context.Context, rotator.CheckRequest) (rotator.Verdict, error) {
+	return c.verdict, nil
+}
+
+func (clerk) Ping(context.Context) error { return errors.New("log in: refused") }
+
+func TestCheckOnline(t *testing.T) {
+	const value = "the-credential"
+	down := shelf{err: errors.New("permission denied")}
+	token := func(name string, verdict rotator.Verdict, stores ...shelf) rotator.Token {
+		made := rotator.Token{Name: name, IssuerName: "clerk", Issuer: clerk{verdict}}
+		for i, s := range stores {
+			made.Stores = append(made.Stores, rotator.StoreTarget{Name: "shelf", Key: string(rune('a' + i)), Store: s})
+		}
+		return made
+	}
+	results := checkOnline(t.Context(), &config.Built{
+		Issuers: map[string]rotator.Issuer{"clerk": clerk{}},
+		Stores:  map[string]rotator.Store{"shelf": shelf{}},
+		Tokens: []rotator.Token{
+			token("agree", rotator.Live, shelf{value: value}, shelf{value: value}),
+			token("differ", rotator.Live, shelf{value: value}, shelf{value: "another"}, shelf{}),
+			token("dead", rotator.Dead, shelf{value: value}),
+			token("down", rotator.Live, down),
+			token("new", rotator.Live, shelf{}),
+		},
+	})
+	var lines []string
+	for _, r := range results {
+		lines = append(lines, strings.TrimSpace(strings.Join([]string{r.What, r.Name, r.Result, r.Detail}, " | ")))
+	}
+	print1, print2 := string(rotator.FingerprintOf(value)), string(rotator.FingerprintOf("another"))
+	want := []string{
+		"issuer | clerk | failed | log in: refused",
+		"store | shelf | skipped | can't be checked without writing",
+		"write | agree shelf a | ok |", "write | agree shelf b | ok |",
+		"token | agree | ok | " + print1 + ", live",
+		"write | differ shelf a | ok |", "write | differ shelf b | ok |", "write | differ shelf c | ok |",
+		"token | differ | failed | stores don't agree: shelf c has nothing, shelf a has " + print1 + ", shelf b has " + print2,
+		"write | dead shelf a | ok |",
+		"token | dead | failed | stores agree on " + print1 + "; issuer clerk says dead: it can't be used",
+		"write | down shelf a | failed | permission denied",
+		"token | down | failed | store shelf a: permission denied",
+		"write | new shelf a | ok |",
+		"token | new | ok | no value yet: the first rotation issues one",
+	}
+	if print2 < print1 {
+		want[8] = "token | differ | failed | stores don't agree: shelf c has nothing, shelf b has " + print2 + ", shelf a has " + print1
+	}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("checkOnline, -want +got:\n%s", diff)
+	}
+}
