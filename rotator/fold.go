@@ -168,7 +168,7 @@ func (s *State) applyFailure(e Entry) {
 	case StepStore:
 		if st := s.store(e.Target); st != nil {
 			st.Failing.count(e)
-			st.Touched = st.Touched && !(st.fresh && e.NoEffect)
+			st.Touched = st.Touched && (!st.fresh || !e.NoEffect)
 		}
 	case StepDeploy:
 		d := s.Deploys[e.Target]

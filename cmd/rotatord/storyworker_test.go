@@ -207,11 +207,10 @@ func (c *consumer) tell(out http.ResponseWriter, _ *http.Request) {
 
 func startWorker(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 2, "hire NAME PLACE")
-	name, place := args[0], args[1]
-	if kind, path, _ := strings.Cut(args[1], ":"); kind == "file" {
+	kind, path, _ := strings.Cut(args[1], ":")
+	name, place := args[0], "vault:"+ts.Name()+"/"+path
+	if kind == "file" {
 		place = "file:" + filepath.Join("secrets", path)
-	} else {
-		place = "vault:" + ts.Name() + "/" + path
 	}
 	start(ts, false, []string{name, "consumer", "work", name, place, ts.Getenv("API") + "/project/proj_x/datasource/ds_y/stream"})
 	waitFile(ts, false, []string{name + ".url", name})

@@ -77,7 +77,7 @@ func TestStories(t *testing.T) {
 				"GORACE=atexit_sleep_ms=10") // else a second for each process
 			env.Values[simKey{}] = new(*instasentsim.Sim)
 			env.Values[worldKey{}] = &world{vault: vault, jobs: map[string]*job{}}
-			return os.Chmod(env.WorkDir, 0o700) //nolint:gosec // a folder
+			return os.Chmod(env.WorkDir, 0o700)
 		},
 		Condition: haveVault(vault),
 		Cmds:      storyCommands(),
@@ -171,7 +171,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	log, err := os.OpenFile(ts.MkAbs(args[0]+".log"), os.O_TRUNC|os.O_CREATE|os.O_WRONLY, 0o600)
 	ts.Check(err)
-	j := &job{cmd: exec.Command(args[1], args[2:]...), ended: make(chan struct{})} //nolint:gosec,noctx // a script's program; it ends with the script
+	j := &job{cmd: exec.Command(args[1], args[2:]...), ended: make(chan struct{})} //nolint:noctx // a script's program; it ends with the script
 	j.cmd.Dir, j.cmd.Stdout, j.cmd.Stderr = ts.MkAbs("."), log, log
 	for _, name := range jobVariables() {
 		j.cmd.Env = append(j.cmd.Env, name+"="+ts.Getenv(name))
