@@ -13,8 +13,9 @@ type Setup struct {
 	Deployers  []string
 	Probes     []string
 	Rollout    Rollout
-	CanList    bool // the issuer lists credentials
-	CanScope   bool // the issuer tells scopes
+	ActTimeout time.Duration // of one call to a plug-in
+	CanList    bool          // the issuer lists credentials
+	CanScope   bool          // the issuer tells scopes
 }
 
 // ActionKind says what the engine does next.
@@ -60,7 +61,6 @@ const (
 	maxTries      = 5               // acts on one target before it counts as failed
 	preflightRuns = 3               // of a rotation that is not a leak
 	liveGrace     = 2 * time.Minute // for a new credential to be accepted
-	strayGrace    = time.Minute     // for one whose answer was lost to appear, before strays are looked for the last time
 	confirmChecks = 7               // refusals that we ask for after a revoke, spaced 1 s, 2 s, 4 s …
 	handChecks    = 5 * time.Minute // longest pause between checks while a person is asked to delete
 	maxPause      = 5 * time.Minute
@@ -134,62 +134,6 @@ func next(s State, u Setup, now time.Time) Action {
 func hasRow(p Position, t Trigger) bool {
 	_, ok := transit(p, t)
 	return ok
-}
-
-// deadlinePassed: a leak's old credential is revoked at the deadline, even if
-// the rotation is held or an act is in doubt: the doubt is settled afterwards.
-func deadlinePassed(s State, now time.Time) bool {
-	at := revokeAt(s)
-	return !at.IsZero() && !now.Before(at)
-}
-
-// revokeAt is when a leak's old credential is revoked without further waiting:
-// at the deadline, or at once when a rotation that had begun otherwise became a
-// leak whose policy revokes first. Zero: it is not this step that waits.
-func revokeAt(s State) time.Time {
-	switch {
-	case !s.leak() || s.GivenUp || s.StartedAt.IsZero() || s.Course == RollBack && s.ByHand || !hasRow(s.Position, TriggerDeadline):
-	case s.Policy.Course == RevokeFirst && s.Course == ReplaceFirst:
-		return s.OpenedAt
-	case s.Policy.OnDeadline == DeadlineRevoke && s.Policy.Deadline > 0:
-		return s.OpenedAt.Add(s.Policy.Deadline)
-	}
-	return time.Time{}
-}
-
-func deadlineWhy(s State) string {
-	if s.Policy.Course == RevokeFirst {
-		return "the leak's policy is to revoke first"
-	}
-	return "the leak's deadline passed"
-}
-
-// turnBack leaves a step for the way back, but asks first whether the service
-// still accepts the credential that consumers would get again.
-func turnBack(s State, on Trigger, why string) Action {
-	if s.anyTouched() && !s.OldChecked {
-		return Action{Kind: DoCheck, Target: targetOld}
-	}
-	return move(on, why)
-}
-
-// orAbort is the part of a hold's text that offers to abort, where that is possible.
-func orAbort(s State) string {
-	if CanDecide(s, Abort) != nil {
-		return ""
-	}
-	return ", or abort"
-}
-
-// cantReplace holds a leak that has no usable replacement, and says when the old credential goes.
-func cantReplace(s State, what string) Action {
-	if s.New.Known() {
-		what += "; retry to make another one"
-	}
-	if s.Course == ReplaceFirst {
-		what += "; the old credential is revoked at the deadline"
-	}
-	return hold(HoldPreflight, nil, "%s; mend it, then resume%s", what, orAbort(s))
 }
 
 // nextReconcile: the process died, or the journal failed, between an intent and
@@ -289,12 +233,6 @@ func nextIssue(s State, u Setup, now time.Time) Action {
 	return whenDue(s.Failing, now, Action{Kind: DoIssue})
 }
 
-// lostAnswer: only a person can look whether the issuer made a credential.
-func lostAnswer(s State) Action {
-	return hold(HoldInDoubt, nil, "the issuer's answer was lost and it can't list credentials: look for %q there, delete it, then approve%s",
-		Marker(s.Token, s.ID), orAbort(s))
-}
-
 // nextVerify: the new credential must be live, with the scopes of the old one.
 func nextVerify(s State, u Setup, now time.Time) Action {
 	switch {
@@ -353,21 +291,14 @@ func nextConfirm(s State, u Setup, now time.Time) Action {
 			return hold(HoldInDoubt, nil, "credentials named %q can't be listed or ended: %s; mend it, then resume; or end all but %s, then approve",
 				Marker(s.Token, s.ID), s.LastErr, describe(s.target()))
 		}
-		if from := s.DoubtedAt.Add(strayGrace); now.Before(from) {
-			return sleep(from)
+		if from := s.DoubtedAt.Add(u.ActTimeout); now.Before(from) {
+			return sleep(from) // a call that was given up may still have its effect for as long as one may take
 		}
 		return whenDue(s.Failing, now, Action{Kind: DoSettle, Target: targetSettle})
 	case dead:
 		return move(TriggerOK, "")
 	case s.Course == RevokeFirst && (!victim.Known() || s.Checks > 0 && (s.ByHand || s.Checks >= confirmChecks || s.GaveUp)):
 		return move(TriggerLater, "the old credential is not proven dead yet")
-	case !victim.Known():
-		return hold(HoldUnconfirmed, []Awaited{{Probe: "person", Detail: "deletes the old credential"}},
-			"the credential that token %s used before is not known here: its stores can't be read; delete it at the issuer, then approve", s.Token)
-	case s.ByHand && s.GaveUp && s.LastVerdict == Unknown:
-		return hold(HoldUnconfirmed, []Awaited{{Probe: "person", Target: string(victim.Fingerprint), Detail: "deletes the credential"}},
-			"credential %s is to be deleted at the issuer, and nobody here can tell whether it is dead: %s; delete it, then approve, or resume to check again",
-			describe(victim), s.LastErr)
 	case !victim.Known():
 		return hold(HoldUnconfirmed, []Awaited{{Probe: "person", Detail: "deletes the old credential"}},
 			"the credential that token %s used before is not known here: its stores can't be read; delete it at the issuer, then approve", s.Token)
@@ -402,23 +333,4 @@ func nextConfirm(s State, u Setup, now time.Time) Action {
 		return nudge(s, next, now)
 	}
 	return sleep(next)
-}
-
-func deleteByHand(s State, c Credential) *Hold {
-	return &Hold{Kind: AskDelete, Text: fmt.Sprintf("delete credential %s of token %s at the issuer; rotatord then checks by itself that it is dead", describe(c), s.Token)}
-}
-
-// describe names a credential for people.
-func describe(c Credential) string {
-	text := string(c.Fingerprint)
-	switch {
-	case c.ID != "" && c.Fingerprint == "":
-		text = fmt.Sprintf("%q", c.ID)
-	case c.ID != "":
-		text = fmt.Sprintf("%q (fingerprint %s)", c.ID, c.Fingerprint)
-	}
-	if !c.IssuedAt.IsZero() {
-		text += " of " + c.IssuedAt.UTC().Format(time.DateOnly)
-	}
-	return text
 }

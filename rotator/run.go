@@ -87,7 +87,7 @@ func (e *Engine) setup(token string) (Setup, Token) {
 	if err != nil {
 		return Setup{}, t
 	}
-	u := Setup{Configured: true, Rollout: t.Rollout}
+	u := Setup{Configured: true, Rollout: t.Rollout, ActTimeout: e.ActTimeout}
 	for _, s := range t.Stores {
 		u.Stores = append(u.Stores, s.Ref())
 	}

@@ -28,8 +28,9 @@ type simWorld struct {
 	stores    []*simStore
 	consumers []*simConsumer
 	calls     map[string]int
-	calm      bool // no more faults
-	gone      bool // the token is not in the configuration
+	tried     map[string]bool // credentials that were to be revoked, by ID
+	calm      bool            // no more faults
+	gone      bool            // the token is not in the configuration
 	wasGone   bool
 	last      bool // the rotation without any trouble runs
 	appends   int
@@ -80,7 +81,7 @@ type simProcess struct {
 var errFault = errors.New("connection reset")
 
 func newSimWorld(spec simSpec) *simWorld {
-	w := &simWorld{spec: spec, disk: memory.New(), calls: map[string]int{}, crashed: make(chan struct{}, 1)}
+	w := &simWorld{spec: spec, disk: memory.New(), calls: map[string]int{}, tried: map[string]bool{}, crashed: make(chan struct{}, 1)}
 	first := w.create("made by hand")
 	w.create("made by hand for somebody else")
 	for i, s := range spec.Stores {
@@ -170,6 +171,7 @@ func (p *simProcess) call(ctx context.Context, point string, effect func()) erro
 		w.note("%s %d: %s", point, w.calls[point], kind)
 	}
 	switch kind {
+	case faultNone:
 	case faultError:
 		return errFault
 	case faultPermanent:

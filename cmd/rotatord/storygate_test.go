@@ -25,11 +25,20 @@ type gate struct {
 // A trap holds one call.
 type trap struct {
 	calls   *regexp.Regexp
-	after   bool // it holds the answer, not the call
+	when    string // before, after or late
 	sprung  bool
 	reached chan struct{} // closed when a call is held
+	once    sync.Once
 	over    chan struct{} // closed when the call may go on, or is cut
 	cut     bool          // set before over is closed
+}
+
+// end lets the call go on, or cuts it. Only the first time counts.
+func (t *trap) end(cut bool) {
+	t.once.Do(func() {
+		t.cut = cut
+		close(t.over)
+	})
 }
 
 // around makes a service's calls pass the gate.
@@ -45,33 +54,30 @@ func (g *gate) around(service http.Handler) http.Handler {
 		if err != nil {
 			panic(http.ErrAbortHandler)
 		}
+		if t.when == "late" {
+			r = r.WithContext(context.WithoutCancel(r.Context()))
+		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		answer := httptest.NewRecorder()
-		if t.after {
+		if t.when == "after" {
 			service.ServeHTTP(answer, r)
 		}
 		close(t.reached)
-		if !t.wait(r.Context()) {
+		select {
+		case <-r.Context().Done():
+			panic(http.ErrAbortHandler)
+		case <-t.over:
+		}
+		if t.cut {
 			panic(http.ErrAbortHandler) // how net/http cuts a connection without an answer
 		}
-		if !t.after {
-			service.ServeHTTP(w, r)
-			return
+		if t.when != "after" {
+			service.ServeHTTP(answer, r)
 		}
 		maps.Copy(w.Header(), answer.Header())
 		w.WriteHeader(answer.Code)
 		_, _ = w.Write(answer.Body.Bytes()) // the caller may be gone
 	})
-}
-
-// wait returns when the call may go on; false: it is cut, or the caller is gone.
-func (t *trap) wait(ctx context.Context) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.over:
-		return !t.cut
-	}
 }
 
 // spring counts a call and returns the trap that holds it, if one does.
@@ -99,10 +105,10 @@ func (g *gate) trap(ts *testscript.TestScript, name string) *trap {
 }
 
 func setTrap(ts *testscript.TestScript, neg bool, args []string) {
-	need(ts, neg, args, 3, "trap NAME before|after REGEXP")
+	need(ts, neg, args, 3, "trap NAME before|after|late REGEXP")
 	g := &worldOf(ts).gate
 	t := &trap{
-		calls: regexp.MustCompile(args[2]), after: args[1] == "after",
+		calls: regexp.MustCompile(args[2]), when: args[1],
 		reached: make(chan struct{}), over: make(chan struct{}),
 	}
 	g.mu.Lock()
@@ -111,6 +117,7 @@ func setTrap(ts *testscript.TestScript, neg bool, args []string) {
 		g.traps = map[string]*trap{}
 	}
 	g.traps[args[0]] = t
+	ts.Defer(func() { t.end(true) }) // else its server can't be closed
 }
 
 func trapped(ts *testscript.TestScript, neg bool, args []string) {
@@ -128,14 +135,12 @@ func trapped(ts *testscript.TestScript, neg bool, args []string) {
 
 func release(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 1, "release NAME")
-	close(worldOf(ts).gate.trap(ts, args[0]).over)
+	worldOf(ts).gate.trap(ts, args[0]).end(false)
 }
 
 func cut(ts *testscript.TestScript, neg bool, args []string) {
 	need(ts, neg, args, 1, "cut NAME")
-	t := worldOf(ts).gate.trap(ts, args[0])
-	t.cut = true
-	close(t.over)
+	worldOf(ts).gate.trap(ts, args[0]).end(true)
 }
 
 func calls(ts *testscript.TestScript, neg bool, args []string) {

@@ -42,8 +42,9 @@ import (
 //	signal NAME JOB                send TERM, HUP or KILL to a job
 //	ended JOB [CODE]               wait for its end; the exit code must be CODE
 //	seen JOB REGEXP                wait until a line of JOB.log matches
-//	trap NAME before|after REGEXP  hold the next call to the service or to Vault whose "METHOD /path" matches,
-//	                               before it has its effect or after
+//	trap NAME WHEN REGEXP          hold the next call to the service or to Vault whose "METHOD /path" matches:
+//	                               before it has its effect; after, so that the answer is missing; or late, when
+//	                               it has its effect on release though the caller may be gone
 //	trapped NAME                   wait until a call is held
 //	release NAME                   let it go on
 //	cut NAME                       cut its connection: nobody gets the answer
@@ -69,7 +70,7 @@ func TestStories(t *testing.T) {
 		return server, err
 	})
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/stories", RequireExplicitExec: true, RequireUniqueNames: true,
+		Dir: "testdata/stories", RequireExplicitExec: true, RequireUniqueNames: true, Deadline: time.Now().Add(5 * time.Minute),
 		Setup: func(env *testscript.Env) error {
 			today := time.Now().UTC()
 			env.Vars = append(env.Vars, "WORK="+env.WorkDir, "ROTATORD_CONFIG=", "VAULT_ADDR=http://127.0.0.1:1", "VAULT_TOKEN=",
