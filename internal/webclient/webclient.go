@@ -98,13 +98,13 @@ type Answer struct {
 func Do(client *http.Client, req *http.Request) (Answer, error) {
 	resp, err := client.Do(req) //nolint:gosec // the operator names the address; redirects stay on its host
 	if err != nil {
-		return Answer{}, clean(req.Context(), err)
+		return Answer{}, Clean(req.Context(), err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxBody+1))
 	answer := Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}
 	if err != nil {
-		return answer, fmt.Errorf("read answer of status %d: %w", resp.StatusCode, clean(req.Context(), err))
+		return answer, fmt.Errorf("read answer of status %d: %w", resp.StatusCode, Clean(req.Context(), err))
 	}
 	if len(body) > MaxBody {
 		answer.Body = nil
@@ -113,9 +113,10 @@ func Do(client *http.Client, req *http.Request) (Answer, error) {
 	return answer, nil
 }
 
-// clean takes the URL out of an error and classifies it.
-func clean(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+// Clean takes the URL out of an error of a client and classifies it. Do does so
+// itself; it is for plug-ins whose library makes the call. nil stays nil.
+func Clean(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if outer, ok := errors.AsType[*url.Error](err); ok {
@@ -126,7 +127,7 @@ func clean(ctx context.Context, err error) error {
 	var op *net.OpError
 	switch {
 	case errors.As(err, &certificate):
-		return rotator.Unsent(fmt.Errorf("verify the server's certificate: %w", certificate.Err))
+		return rotator.Unsent(fmt.Errorf("verify the server's certificate, see ca_file: %w", certificate.Err))
 	case errors.As(err, &dns), errors.Is(err, syscall.ECONNREFUSED), errors.As(err, &op) && op.Op == "dial":
 		return rotator.Unsent(err)
 	}

@@ -2,14 +2,11 @@ package vaultstore
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -53,7 +50,7 @@ func (c call) explain(ctx context.Context, err error) error {
 	if response, ok := errors.AsType[*api.ResponseError](err); ok {
 		return c.refusal(response)
 	}
-	return network(fmt.Sprintf("%s %q", c.verb, c.path), err)
+	return network(ctx, fmt.Sprintf("%s %q", c.verb, c.path), err)
 }
 
 func (c call) refusal(response *api.ResponseError) error {
@@ -92,28 +89,16 @@ func says(response *api.ResponseError, text string) bool {
 }
 
 // network classifies an error of the connection and takes the URL out of it.
-func network(what string, err error) error {
-	var outer *url.Error
-	if errors.As(err, &outer) {
-		err = outer.Err
-	}
-	var (
-		certificate *tls.CertificateVerificationError
-		dns         *net.DNSError
-		op          *net.OpError
-		tooLong     *http.MaxBytesError
-	)
-	switch {
-	case errors.As(err, &tooLong):
+func network(ctx context.Context, what string, err error) error {
+	if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return fmt.Errorf("%s: the answer is longer than %d bytes", what, tooLong.Limit)
-	case errors.As(err, &certificate):
-		return rotator.Unsent(fmt.Errorf("%s: verify the server's certificate, see ca_file: %w", what, certificate.Err))
-	case errors.As(err, &dns), errors.Is(err, syscall.ECONNREFUSED), errors.As(err, &op) && op.Op == "dial":
-		return rotator.Unsent(fmt.Errorf("%s: %w", what, err))
-	case outer == nil:
+	}
+	_, calling := errors.AsType[*url.Error](err)
+	cleaned := webclient.Clean(ctx, err)
+	if !calling && !rotator.HadNoEffect(cleaned) {
 		return fmt.Errorf("%s: the answer is not one of Vault", what)
 	}
-	return fmt.Errorf("%s: %w", what, err)
+	return fmt.Errorf("%s: %w", what, cleaned)
 }
 
 // beforeWrite marks an error of a call that only read.
