@@ -64,6 +64,7 @@ const (
 	confirmChecks = 7               // refusals that we ask for after a revoke, spaced 1 s, 2 s, 4 s …
 	handChecks    = 5 * time.Minute // longest pause between checks while a person is asked to delete
 	maxPause      = 5 * time.Minute
+	evidenceAge   = 15 * time.Minute // after it the consumers are looked at again before a revoke
 	leakPause     = 30 * time.Second
 )
 
@@ -271,6 +272,8 @@ func nextRevoke(s State, u Setup, now time.Time) Action {
 		return move(TriggerOK, "")
 	case s.Course == ReplaceFirst && len(MissingEvidence(s, u)) > 0:
 		return move(TriggerAgain, "evidence is missing")
+	case s.Course == ReplaceFirst && s.Tries == 0 && s.Hold == nil && now.Sub(s.LookedAt) > evidenceAge && !s.leak():
+		return move(TriggerAgain, "the evidence is old: the process was down, or the rotation held, since the last look")
 	case s.GaveUp || s.Tries >= maxTries && !s.leak():
 		return hold(HoldRevoke, []Awaited{{Probe: "issuer", Target: string(victim.Fingerprint), Detail: s.LastErr}},
 			"credential %s can't be revoked: %s; mend it, then resume", describe(victim), s.LastErr)

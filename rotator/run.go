@@ -349,8 +349,10 @@ func closeRecord(r TokenRecord, s *State, _ Schedule) TokenRecord {
 	case Aborted:
 		r.NotBefore = s.ClosedAt.Add(day)
 	case RolledBack, Failed:
-		r.Failures++
-		r.NotBefore = notBefore(r.Failures, s.ClosedAt)
+		if s.Reason == Scheduled || s.Reason == Expiry {
+			r.Failures++
+			r.NotBefore = notBefore(r.Failures, s.ClosedAt)
+		}
 	case Queued, Running, Waiting, Held:
 	}
 	return r
