@@ -100,6 +100,7 @@ func (a act) failed(e Entry, prefix string, err error, tries int) Entry {
 	if a.state.leak() {
 		limit = leakPause
 	}
+	e.At = time.Now() // the pause begins when the answer came
 	e.Err = a.clean(prefix, err)
 	// After a conflict the store is read again: that may well be mended.
 	conflict := errors.Is(err, ErrConflict)

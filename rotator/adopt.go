@@ -22,13 +22,13 @@ func (e *Engine) Adopt(ctx context.Context, req Adoption) (Credential, error) {
 		return Credential{}, fmt.Errorf("adopt token %q: %w", req.Token, err)
 	}
 	a := act{engine: e, run: &run{secrets: map[Slot]Secret{}}, token: t}
-	adopted, err := a.adopted(ctx, req)
-	if err != nil {
-		return Credential{}, fmt.Errorf("adopt token %q: %w", req.Token, err)
-	}
 	record, err := e.record(ctx, req.Token)
 	if err != nil {
 		return Credential{}, err
+	}
+	adopted, err := a.adopted(ctx, req, record.Current)
+	if err != nil {
+		return Credential{}, fmt.Errorf("adopt token %q: %w", req.Token, err)
 	}
 	now := time.Now()
 	record.Name, record.Current, record.Failures, record.NotBefore = t.Name, adopted, 0, time.Time{}
@@ -43,7 +43,7 @@ func (e *Engine) Adopt(ctx context.Context, req Adoption) (Credential, error) {
 }
 
 // adopted finds the credential in the stores, checks that it is live, and finds its ID.
-func (a act) adopted(ctx context.Context, req Adoption) (Credential, error) {
+func (a act) adopted(ctx context.Context, req Adoption, current Credential) (Credential, error) {
 	var value Secret
 	for _, t := range a.token.Stores {
 		version, _, err := a.read(ctx, t)
@@ -69,7 +69,7 @@ func (a act) adopted(ctx context.Context, req Adoption) (Credential, error) {
 	case err != nil:
 		return Credential{}, fmt.Errorf("check the value: %s", a.clean("", err))
 	}
-	found, err := a.findCredential(ctx, req.ID)
+	found, err := a.findCredential(ctx, a.knownCredential(req.ID, value.Fingerprint(), current))
 	if err != nil {
 		return Credential{}, err
 	}
@@ -80,14 +80,28 @@ func (a act) adopted(ctx context.Context, req Adoption) (Credential, error) {
 	return found.Record(), nil
 }
 
-func (a act) findCredential(ctx context.Context, id string) (Credential, error) {
-	if id == "" {
-		id = a.token.Current.ID
+// knownCredential is what can be said of a value before the issuer is asked: the
+// ID that a person gives, else the journal's, if it is the journal's credential.
+// The configuration's hint is for a token whose credential the journal does not
+// know yet: it must not name another value than the one that it was written for.
+func (a act) knownCredential(id string, value Fingerprint, current Credential) Credential {
+	switch {
+	case id != "":
+		return Credential{ID: id}
+	case current.Fingerprint == value:
+		return current
+	case current.Fingerprint == "":
+		return Credential{ID: a.token.Current.ID, IssuedAt: a.token.Current.IssuedAt}
 	}
+	return Credential{}
+}
+
+func (a act) findCredential(ctx context.Context, known Credential) (Credential, error) {
+	id := known.ID
 	listed, err := a.list(ctx)
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
-		return Credential{ID: id, IssuedAt: a.token.Current.IssuedAt}, nil // the issuer can't tell
+		return known, nil // the issuer can't tell
 	case err != nil:
 		return Credential{}, fmt.Errorf("list credentials: %w", err)
 	case id == "" && len(listed) == 1:

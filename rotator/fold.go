@@ -264,9 +264,6 @@ func (s *State) applyObserved(e Entry) {
 		if s.Course == RollBack && o.Probe == IssuerProbe && o.Err == "" && o.Finding.Health == Unhealthy {
 			s.markDead(s.Old.Fingerprint, e.At)
 		}
-		if p.Successes > 0 {
-			s.Looks = 0
-		}
 	}
 	s.Rechecked = false
 }

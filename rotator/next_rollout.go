@@ -100,7 +100,7 @@ func nextProbe(s State, u Setup, now time.Time) Action {
 		return rereadStores(s, now)
 	case len(awaited) == 0:
 		return afterReread(s)
-	case !now.Before(deadline) && (s.Course != ReplaceFirst || !s.leak()):
+	case !now.Before(deadline) && !s.LookedAt.IsZero() && (s.Course != ReplaceFirst || !s.leak()):
 		return tooLate(s, u, awaited)
 	}
 	next := nextLook(s, u)
@@ -201,7 +201,13 @@ func nextLook(s State, u Setup) time.Time {
 	if s.LookedAt.IsZero() {
 		return s.EnteredAt.Add(u.Rollout.InitialDelay)
 	}
-	next := s.LookedAt.Add(jitter(s.ID, s.Looks, backOff(u.Rollout.Interval, s.Looks-5, max(maxPause, u.Rollout.Interval))))
+	looks := s.Looks
+	for _, name := range u.Probes {
+		if p := s.Probes[name]; p.Successes > 0 && p.Successes < u.Rollout.ConsecutiveSuccessLimit {
+			looks = 0 // it is on its way
+		}
+	}
+	next := s.LookedAt.Add(jitter(s.ID, looks, backOff(u.Rollout.Interval, looks-5, max(maxPause, u.Rollout.Interval))))
 	if s.RetryAt.After(next) {
 		return s.RetryAt
 	}

@@ -20,7 +20,7 @@ func (e *Engine) Plan(ctx context.Context, token string, reason Reason) (Plan, e
 		return Plan{}, err
 	}
 	p := &planner{token: t, plan: Plan{Token: token, Reason: reason, Policy: policy, Current: record.Current}}
-	if p.plan.Current.ID == "" {
+	if p.plan.Current.Fingerprint == "" {
 		p.plan.Current.ID = t.Current.ID
 	}
 	p.unknowns()
@@ -47,7 +47,7 @@ func (p *planner) add(step Step, target, text string, effect, noReturn bool) {
 
 func (p *planner) unknowns() {
 	_, lists := p.token.Issuer.(Lister)
-	if p.plan.Current.ID == "" {
+	if p.plan.Current.Fingerprint == "" {
 		p.plan.Unknowns = append(p.plan.Unknowns, "the old credential's ID at the issuer: set current.id, or `rotatord adopt`; else a person is asked to delete it")
 	}
 	if !lists {

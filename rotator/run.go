@@ -361,6 +361,9 @@ func closeRecord(r TokenRecord, s *State, _ Schedule) TokenRecord {
 // writeOutcome appends what came of an act. The act happened: it is written
 // down however long the journal takes, unless the process is told to stop.
 func (e *Engine) writeOutcome(ctx context.Context, r *run, entries []Entry, seal map[Slot]Secret) error {
+	for i := range entries {
+		entries[i].At = time.Now() // when the answer came, not when it was asked for
+	}
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
 		r.mu.Lock()
 		err := e.append(ctx, r, entries, seal)

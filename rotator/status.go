@@ -10,13 +10,17 @@ import (
 
 // Status returns the status of the named tokens, or of all, by name.
 func (e *Engine) Status(ctx context.Context, names ...string) ([]TokenStatus, error) {
-	if len(names) == 0 {
+	everything := len(names) == 0
+	if everything {
 		names = e.tokenNames()
 	}
 	// Open rotations first, records last: one that ends in between is then known by its record.
-	open, err := e.openNow(ctx, names)
+	open, err := e.openNow(ctx, names, everything)
 	if err != nil {
 		return nil, err
+	}
+	if everything {
+		names = withUnconfigured(names, open)
 	}
 	records, err := e.Journal.Tokens(ctx)
 	if err != nil {
@@ -25,7 +29,7 @@ func (e *Engine) Status(ctx context.Context, names ...string) ([]TokenStatus, er
 	var all []TokenStatus
 	for _, name := range names {
 		t, err := e.token(name)
-		if err != nil {
+		if _, isOpen := open[name]; err != nil && !isOpen {
 			return nil, err
 		}
 		record := records[name]
@@ -41,8 +45,8 @@ func (e *Engine) Status(ctx context.Context, names ...string) ([]TokenStatus, er
 	return all, nil
 }
 
-// openNow returns the rotations of tokens that are not closed.
-func (e *Engine) openNow(ctx context.Context, names []string) (map[string]RotationStatus, error) {
+// openNow returns the rotations that are not closed, of some tokens or of all.
+func (e *Engine) openNow(ctx context.Context, names []string, all bool) (map[string]RotationStatus, error) {
 	listed, err := e.Journal.OpenRotations(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read open rotations: %w", err)
@@ -53,7 +57,7 @@ func (e *Engine) openNow(ctx context.Context, names []string) (map[string]Rotati
 	}
 	open := map[string]RotationStatus{}
 	for _, o := range listed {
-		if !wanted[o.Token] {
+		if !all && !wanted[o.Token] {
 			continue
 		}
 		rotation, err := e.Rotation(ctx, o.ID)
@@ -65,6 +69,20 @@ func (e *Engine) openNow(ctx context.Context, names []string) (map[string]Rotati
 		}
 	}
 	return open, nil
+}
+
+// withUnconfigured adds tokens that left the configuration while a rotation of
+// theirs is open: it must not be forgotten.
+func withUnconfigured(names []string, open map[string]RotationStatus) []string {
+	var gone []string
+	for token := range open {
+		if _, found := slices.BinarySearch(names, token); !found {
+			gone = append(gone, token)
+		}
+	}
+	names = append(names, gone...)
+	slices.Sort(names)
+	return names
 }
 
 func (e *Engine) tokenNames() []string {

@@ -53,7 +53,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata", RequireExplicitExec: true, RequireUniqueNames: true, UpdateScripts: *update,
 		Setup: func(env *testscript.Env) error {
-			env.Vars = append(env.Vars, "WORK="+env.WorkDir, "ROTATORD_CONFIG=")
+			env.Vars = append(env.Vars, "WORK="+env.WorkDir, "ROTATORD_CONFIG=", "GORACE=atexit_sleep_ms=10") // else each process takes a second to end
 			env.Values[simKey{}] = new(*instasentsim.Sim)
 			return os.Chmod(env.WorkDir, 0o700)
 		},
