@@ -25,6 +25,7 @@ const (
 	DefaultMaxConcurrent = 8
 	DefaultActTimeout    = time.Minute
 	scanInterval         = time.Minute
+	scanPause            = 100 * time.Millisecond // between scans, however many fall due in a row
 )
 
 // Engine runs rotations: it alone acts. All its methods may be called from
@@ -106,19 +107,26 @@ func (e *Engine) Start(ctx context.Context, schedule bool) error {
 	return nil
 }
 
-// scan looks for due tokens at start and every minute, until Stop.
+// scan looks for due tokens at start, when the next due date of the journal
+// comes, and every minute at the latest, until Stop.
 func (e *Engine) scan() {
-	ticker := time.NewTicker(scanInterval)
-	defer ticker.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		if _, err := e.StartDue(e.ctx); err != nil && e.ctx.Err() == nil {
-			e.Logger.Error("due scan", "err", err)
-		}
 		select {
 		case <-e.ctx.Done():
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		}
+		now := time.Now()
+		if _, err := e.StartDue(e.ctx); err != nil && e.ctx.Err() == nil {
+			e.Logger.Error("due scan", "err", err)
+		}
+		pause := scanInterval
+		if next, err := e.Journal.NextDue(e.ctx, now); err == nil && !next.IsZero() {
+			pause = min(pause, time.Until(next))
+		}
+		timer.Reset(max(pause, scanPause))
 	}
 }
 

@@ -37,6 +37,9 @@ type Journal interface {
 	SetDue(ctx context.Context, due map[string]time.Time) error
 	// Due returns the tokens that are due at now and have no open rotation, most overdue first.
 	Due(ctx context.Context, now time.Time) ([]string, error)
+	// NextDue returns the first due date of any token after a time; the zero
+	// time: there is none.
+	NextDue(ctx context.Context, after time.Time) (time.Time, error)
 }
 
 // Slot names a sealed value of a rotation.

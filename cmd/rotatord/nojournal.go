@@ -45,3 +45,5 @@ func (noJournal) SetDue(context.Context, map[string]time.Time) error {
 }
 
 func (noJournal) Due(context.Context, time.Time) ([]string, error) { return nil, nil }
+
+func (noJournal) NextDue(context.Context, time.Time) (time.Time, error) { return time.Time{}, nil }

@@ -11,7 +11,7 @@ import (
 	"github.com/rotatord/rotatord/rotator"
 )
 
-// A request is an Append on its way to the disk.
+// A request is an Append or a SetDue on its way to the disk.
 type request struct {
 	gaveUp  func() error // why the caller no longer wants it; nil: it does
 	a       rotator.Append
@@ -19,15 +19,15 @@ type request struct {
 	summary []byte
 	record  []byte
 	sealed  map[rotator.Slot][]byte
+	due     map[string]time.Time // of a SetDue, which has no Append
 
-	done    bool
+	done    chan struct{} // closed when it was written, or was not
 	entries []rotator.Entry
 	err     error
 }
 
-// Append adds entries to one stream. It returns after the disk has them. Who
-// waits while another writes is written together with all others who wait, in
-// one transaction: the first of them to get hold of the lock writes for all.
+// Append adds entries to one stream. It returns after the disk has them. What
+// comes in while a transaction is written shares the next one; leaks are first.
 //
 // An error that satisfies rotator.HadNoEffect, and an ErrConflict, means that
 // surely nothing was written; after any other error something may have been.
@@ -39,22 +39,8 @@ func (j *Journal) Append(ctx context.Context, a rotator.Append) ([]rotator.Entry
 	if err != nil {
 		return nil, fmt.Errorf("append: %w", err)
 	}
-	j.queueMu.Lock()
-	j.queue = append(j.queue, r)
-	j.queueMu.Unlock()
-
-	j.writeMu.Lock()
-	if !r.done {
-		j.queueMu.Lock()
-		batch := j.queue
-		j.queue = nil
-		j.queueMu.Unlock()
-		// One who gives up must not stop the others.
-		j.writeBatch(context.WithoutCancel(ctx), batch)
-	}
-	j.writeMu.Unlock()
-	if r.err != nil {
-		return nil, fmt.Errorf("append: %w", r.err)
+	if err := j.submit(ctx, r); err != nil {
+		return nil, fmt.Errorf("append: %w", err)
 	}
 	return r.entries, nil
 }
@@ -67,16 +53,11 @@ func (j *Journal) prepare(ctx context.Context, a rotator.Append) (*request, erro
 	if err := admit.Check(a); err != nil {
 		return nil, err
 	}
-	gaveUp := func() error {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return nil
-	}
-	if err := gaveUp(); err != nil {
+	r := newRequest(ctx)
+	r.a = a
+	if err := r.gaveUp(); err != nil {
 		return nil, rotator.Unsent(err)
 	}
-	r := &request{gaveUp: gaveUp, a: a, sealed: map[rotator.Slot][]byte{}}
 	err := r.encode()
 	if err != nil {
 		return nil, rotator.Permanent(err)
@@ -127,13 +108,11 @@ func (r *request) encode() (err error) {
 	return nil
 }
 
-// writeBatch writes requests in one transaction and marks all as done. Where
-// one of them breaks the transaction, each gets its own, so that it breaks
-// nobody else's.
+// writeBatch writes requests in one transaction. Where one of them breaks the
+// transaction, each gets its own, so that it breaks nobody else's.
 func (j *Journal) writeBatch(ctx context.Context, batch []*request) {
 	live := batch[:0:0]
 	for _, r := range batch {
-		r.done = true
 		if r.err = rotator.Unsent(r.gaveUp()); r.err == nil {
 			live = append(live, r)
 		}
@@ -154,9 +133,7 @@ func (j *Journal) writeBatch(ctx context.Context, batch []*request) {
 			r.fail(err)
 		}
 	}
-	if j.residue {
-		j.forgetWiped(ctx)
-	}
+	j.forgetWipedSoon(ctx)
 }
 
 // fail notes an error of the whole transaction; nil leaves what the request
@@ -167,9 +144,11 @@ func (r *request) fail(err error) {
 	}
 }
 
+func errClosed() error { return rotator.Permanent(errors.New("the journal is closed")) }
+
 func (j *Journal) writable() error {
 	if j.closed {
-		return rotator.Permanent(errors.New("the journal is closed"))
+		return errClosed()
 	}
 	return rotator.Unsent(j.guard())
 }
@@ -248,6 +227,9 @@ func (w *writer) conflict(ctx context.Context, r *request) error {
 	if w.lost != nil {
 		return w.lost
 	}
+	if r.due != nil {
+		return nil
+	}
 	a := r.a
 	var head int64
 	if err := w.stmt(ctx, w.q.streamHead).QueryRowContext(ctx, a.Rotation, a.Token).Scan(&head); err != nil {
@@ -272,6 +254,9 @@ func (w *writer) conflict(ctx context.Context, r *request) error {
 
 // apply writes a request that has no conflict.
 func (w *writer) apply(ctx context.Context, r *request) error {
+	if r.due != nil {
+		return w.setDue(ctx, r.due)
+	}
 	opened := w.head + 1
 	for i := range r.rows {
 		n := &r.rows[i]
@@ -329,17 +314,4 @@ func (w *writer) end(ctx context.Context) error {
 		return errors.Join(rotator.ErrConflict, err)
 	}
 	return nil
-}
-
-// forgetWiped takes wiped values out of the database's log, where their
-// ciphertext would stay until it is written over. Where a reader is in the way
-// it is tried again after the next write and at Close.
-func (j *Journal) forgetWiped(ctx context.Context) {
-	var kept, pages, moved int
-	_, err := j.write.ExecContext(ctx, j.q.forgetBegin)
-	if err == nil {
-		err = j.write.QueryRowContext(ctx, j.q.forget).Scan(&kept, &pages, &moved)
-	}
-	_, errEnd := j.write.ExecContext(ctx, j.q.forgetEnd)
-	j.residue = err != nil || errEnd != nil || kept != 0
 }

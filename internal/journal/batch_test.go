@@ -112,3 +112,34 @@ func TestGroupCommit(t *testing.T) {
 		}
 	}
 }
+
+// TestLeaksFirst has a leak wait behind more than one transaction holds.
+func TestLeaksFirst(t *testing.T) {
+	j := openTest(t)
+	const waiting = 3 * maxBatch
+	appends, contexts := make([]rotator.Append, waiting), make([]context.Context, waiting)
+	for n := range waiting {
+		appends[n], contexts[n] = newRotation(fmt.Sprint("token ", n), fmt.Sprint("rotation ", n)), t.Context()
+	}
+	appends[waiting-1].Summary.Reason = rotator.Leak
+	transactions, guard := 0, j.guard
+	j.guard = func() error { transactions++; return guard() } // asked before each
+	if err := errors.Join(together(t, j, appends, contexts, func() {})...); err != nil {
+		t.Fatal(err)
+	}
+	if transactions != 3 {
+		t.Errorf("%d transactions; want 3", transactions)
+	}
+	open, err := j.OpenRotations(t.Context())
+	if err != nil || len(open) != waiting {
+		t.Fatalf("OpenRotations = %d, %v; want %d", len(open), err, waiting)
+	}
+	if first := open[0].ID; first != appends[waiting-1].Rotation {
+		t.Errorf("%q was written first; want the leak", first)
+	}
+	for n, s := range open[1:] {
+		if s.ID != appends[n].Rotation {
+			t.Errorf("rotation %d is %q; want %q: the order in which they waited", n, s.ID, appends[n].Rotation)
+		}
+	}
+}

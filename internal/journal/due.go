@@ -2,7 +2,6 @@ package journal
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"maps"
 	"math"
@@ -11,7 +10,8 @@ import (
 	"time"
 )
 
-// SetDue records when tokens are due next, in one transaction.
+// SetDue records when tokens are due next, in one transaction, which concurrent
+// appends may share.
 func (j *Journal) SetDue(ctx context.Context, due map[string]time.Time) error {
 	if err := j.setDue(ctx, due); err != nil {
 		return fmt.Errorf("set due dates: %w", err)
@@ -23,40 +23,37 @@ func (j *Journal) setDue(ctx context.Context, due map[string]time.Time) error {
 	if j.write == nil {
 		return errReadOnly()
 	}
-	j.writeMu.Lock()
-	defer j.writeMu.Unlock()
-	if err := j.writable(); err != nil {
-		return err
+	if due == nil {
+		due = map[string]time.Time{}
+	}
+	r := newRequest(ctx)
+	r.due = due
+	return j.submit(ctx, r)
+}
+
+func (w *writer) setDue(ctx context.Context, due map[string]time.Time) error {
+	if len(due) == 1 {
+		for name, at := range due {
+			_, err := w.stmt(ctx, w.q.dueSet+w.q.dueSetRow+w.q.dueSetEnd).ExecContext(ctx, name, sortable(at))
+			return err
+		}
 	}
 	const chunk = 500
 	args := make([]any, 0, 2*chunk)
-	err := inTx(ctx, j.write, func(tx *sql.Tx) error {
-		w := writer{Journal: j, tx: tx}
-		if err := w.begin(ctx); err != nil {
-			return err
-		}
-		if w.lost != nil {
-			return w.lost
-		}
-		// In order of the names it is one walk through the table.
-		for _, name := range slices.Sorted(maps.Keys(due)) {
-			args = append(args, name, sortable(due[name]))
-			if len(args) == cap(args) {
-				if err := w.setDueChunk(ctx, args); err != nil {
-					return err
-				}
-				args = args[:0]
+	// In order of the names it is one walk through the table.
+	for _, name := range slices.Sorted(maps.Keys(due)) {
+		args = append(args, name, sortable(due[name]))
+		if len(args) == cap(args) {
+			if err := w.setDueChunk(ctx, args); err != nil {
+				return err
 			}
+			args = args[:0]
 		}
-		if len(args) == 0 {
-			return nil
-		}
-		return w.setDueChunk(ctx, args)
-	})
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
 	}
-	return j.explain(err)
+	if len(args) == 0 {
+		return nil
+	}
+	return w.setDueChunk(ctx, args)
 }
 
 func (w *writer) setDueChunk(ctx context.Context, args []any) error {

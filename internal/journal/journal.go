@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/rotatord/rotatord/rotator"
 )
@@ -53,13 +54,19 @@ type Journal struct {
 	epoch  int64
 	sealer *sealer
 	writes map[string]*sql.Stmt
+	often  often
+	reads  chan func()   // for readForOthers
+	quit   chan struct{} // closed at Close
 
 	queueMu sync.Mutex
 	queue   []*request
+	writing bool // writeQueue runs
 
-	writeMu sync.Mutex // held for the time of a write transaction
-	closed  bool
-	residue bool // wiped values may still be in the database's own log
+	writeMu     sync.Mutex // held for the time of a write transaction
+	closed      bool
+	residue     bool        // wiped values may still be in the database's own log
+	forgotAt    time.Time   // when none were there
+	forgetTimer *time.Timer // nil: none runs
 }
 
 var _ rotator.Journal = (*Journal)(nil)
@@ -83,11 +90,18 @@ func open(ctx context.Context, o Options) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{backend: b}
+	j := &Journal{backend: b, reads: make(chan func()), quit: make(chan struct{})}
+	for range readConnections {
+		go j.readForOthers()
+	}
 	if o.ReadOnly {
 		err = j.checkSchema(ctx)
 	} else {
 		err = j.own(ctx, o)
+	}
+	if err == nil {
+		j.often.db = j.read
+		j.often.stmts, err = prepareAll(ctx, j.read, j.q.entriesOf, j.q.rotationsOf, j.q.record, j.q.sealGet, j.q.streamHead, j.q.due, j.q.nextDue)
 	}
 	if err != nil {
 		return nil, errors.Join(j.explain(err), j.close(context.WithoutCancel(ctx)))
@@ -126,7 +140,7 @@ func (j *Journal) own(ctx context.Context, o Options) error {
 		return err
 	}
 	j.writes, err = prepareAll(ctx, j.write, j.q.meta, j.q.headSet, j.q.streamHead, j.q.entryInsert, j.q.openRotation,
-		j.q.rotationAdd, j.q.rotationSet, j.q.recordSet, j.q.sealSet, j.q.sealWipe)
+		j.q.rotationAdd, j.q.rotationSet, j.q.recordSet, j.q.sealSet, j.q.sealWipe, j.q.dueSet+j.q.dueSetRow+j.q.dueSetEnd)
 	return err
 }
 
@@ -171,7 +185,15 @@ func (j *Journal) close(ctx context.Context) error {
 		return nil
 	}
 	j.closed = true
-	errs := []error{j.read.Close()}
+	close(j.quit)
+	var errs []error
+	for _, stmt := range j.often.stmts {
+		errs = append(errs, stmt.Close())
+	}
+	errs = append(errs, j.read.Close())
+	if j.forgetTimer != nil {
+		j.forgetTimer.Stop()
+	}
 	if j.write != nil {
 		j.forgetWiped(ctx)
 		for _, stmt := range j.writes {

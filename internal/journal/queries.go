@@ -45,6 +45,7 @@ type queries struct {
 	record        string // name
 	records       string
 	due           string // now
+	nextDue       string // after
 
 	// check lists what is wrong with the database itself, "ok" when nothing is.
 	check string
@@ -98,6 +99,7 @@ func sqliteQueries() queries {
 		due: `SELECT name FROM token WHERE due_at <= ? AND NOT EXISTS
 			(SELECT 1 FROM rotation WHERE rotation.token = token.name AND closed_at IS NULL)
 			ORDER BY due_at, name`,
+		nextDue: `SELECT MIN(due_at) FROM token WHERE due_at > ?`,
 
 		check: `PRAGMA quick_check(10)`,
 		// A reader must not hold up the writer: the wait is switched off.

@@ -38,7 +38,7 @@ func (j *Journal) TokenEntries(ctx context.Context, token string) ([]rotator.Ent
 
 func (j *Journal) list(ctx context.Context, query string, args ...any) ([]rotator.Entry, error) {
 	var found []rotator.Entry
-	err := j.eachRow(ctx, j.read, query, args, func(rows *sql.Rows) error {
+	err := j.eachRow(ctx, j.often, query, args, func(rows *sql.Rows) error {
 		r, err := scanRow(rows)
 		if err != nil {
 			return err
@@ -56,8 +56,8 @@ func (j *Journal) list(ctx context.Context, query string, args ...any) ([]rotato
 // TokenHead returns the Seq of the last entry of a token as a whole; 0: none.
 func (j *Journal) TokenHead(ctx context.Context, token string) (int64, error) {
 	var head int64
-	if err := j.read.QueryRowContext(ctx, j.q.streamHead, "", token).Scan(&head); err != nil {
-		return 0, fmt.Errorf("read head of token %q: %w", token, j.readError(ctx, err))
+	if err := j.oneRow(ctx, j.q.streamHead, &head, "", token); err != nil {
+		return 0, fmt.Errorf("read head of token %q: %w", token, err)
 	}
 	return head, nil
 }
@@ -76,9 +76,8 @@ func (j *Journal) unseal(ctx context.Context, rotation string, slot rotator.Slot
 		return rotator.Secret{}, errReadOnly()
 	}
 	var ciphertext []byte
-	err := j.read.QueryRowContext(ctx, j.q.sealGet, rotation, string(slot)).Scan(&ciphertext)
-	if err != nil {
-		return rotator.Secret{}, j.readError(ctx, err)
+	if err := j.oneRow(ctx, j.q.sealGet, &ciphertext, rotation, string(slot)); err != nil {
+		return rotator.Secret{}, err
 	}
 	return j.sealer.unseal(ctx, rotation, slot, ciphertext)
 }
@@ -137,16 +136,33 @@ func (j *Journal) Tokens(ctx context.Context) (map[string]rotator.TokenRecord, e
 // overdue first. It knows nothing of the configuration: a token that was taken
 // out of it stays due until SetDue says never.
 func (j *Journal) Due(ctx context.Context, now time.Time) ([]string, error) {
-	names, err := texts(ctx, j.read, j.q.due, sortable(now))
+	var names []string
+	err := j.reading(ctx, func() (err error) {
+		names, err = texts(ctx, j.often, j.q.due, sortable(now))
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read due tokens: %w", j.readError(ctx, err))
 	}
 	return names, nil
 }
 
+// NextDue returns the first due date of any token after a time, whether it has
+// an open rotation or not; the zero time: there is none.
+func (j *Journal) NextDue(ctx context.Context, after time.Time) (time.Time, error) {
+	var next sql.NullInt64
+	if err := j.oneRow(ctx, j.q.nextDue, &next, sortable(after)); err != nil {
+		return time.Time{}, fmt.Errorf("read next due date: %w", err)
+	}
+	if !next.Valid {
+		return time.Time{}, nil
+	}
+	return time.Unix(0, next.Int64).UTC(), nil
+}
+
 func decodeAll[T any](ctx context.Context, j *Journal, decode func([]byte) (T, error), query string, args ...any) ([]T, error) {
 	var found []T
-	err := j.eachRow(ctx, j.read, query, args, func(rows *sql.Rows) error {
+	err := j.eachRow(ctx, j.often, query, args, func(rows *sql.Rows) error {
 		var text sql.RawBytes
 		if err := rows.Scan(&text); err != nil {
 			return err
@@ -158,12 +174,63 @@ func decodeAll[T any](ctx context.Context, j *Journal, decode func([]byte) (T, e
 	return found, err
 }
 
+// often asks with prepared statements what every rotation asks.
+type often struct {
+	db    *sql.DB
+	stmts map[string]*sql.Stmt
+}
+
+func (o often) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if stmt := o.stmts[query]; stmt != nil {
+		return stmt.QueryContext(ctx, args...)
+	}
+	return o.db.QueryContext(ctx, query, args...)
+}
+
+func (o often) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if stmt := o.stmts[query]; stmt != nil {
+		return stmt.QueryRowContext(ctx, args...)
+	}
+	return o.db.QueryRowContext(ctx, query, args...)
+}
+
 type rowsQuerier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
 func (j *Journal) eachRow(ctx context.Context, db rowsQuerier, query string, args []any, f func(*sql.Rows) error) error {
-	return j.readError(ctx, eachRow(ctx, db, query, args, f))
+	return j.readError(ctx, j.reading(ctx, func() error { return eachRow(ctx, db, query, args, f) }))
+}
+
+// oneRow reads the only column of a query's only row.
+func (j *Journal) oneRow(ctx context.Context, query string, to any, args ...any) error {
+	return j.readError(ctx, j.reading(ctx, func() error { return j.often.QueryRowContext(ctx, query, args...).Scan(to) }))
+}
+
+// reading runs f on one of few goroutines. SQLite takes far more stack than a
+// rotation does, and a stack that grew stays: thousands of rotations that read
+// would each keep one.
+func (j *Journal) reading(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	select {
+	case j.reads <- func() { done <- f() }:
+		return <-done
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-j.quit:
+		return errClosed()
+	}
+}
+
+func (j *Journal) readForOthers() {
+	for {
+		select {
+		case read := <-j.reads:
+			read()
+		case <-j.quit:
+			return
+		}
+	}
 }
 
 func eachRow(ctx context.Context, db rowsQuerier, query string, args []any, f func(*sql.Rows) error) error {

@@ -289,6 +289,7 @@ func testCancelled(t *testing.T, s Subject) {
 	cancel()
 	calls := map[string]func() error{
 		"Append":        func() error { _, err := j.Append(ctx, step("crm", "01A", head)); return err },
+		"NextDue":       func() error { _, err := j.NextDue(ctx, day0()); return err },
 		"SetDue":        func() error { return j.SetDue(ctx, map[string]time.Time{"crm": day0()}) },
 		"Entries":       func() error { _, err := j.Entries(ctx, "01A"); return err },
 		"Unseal":        func() error { _, err := j.Unseal(ctx, "01A", rotator.SlotNew); return err },

@@ -292,3 +292,18 @@ func (j *Journal) Due(ctx context.Context, now time.Time) ([]string, error) {
 	})
 	return names, nil
 }
+
+// NextDue implements rotator.Journal.
+func (j *Journal) NextDue(ctx context.Context, after time.Time) (next time.Time, err error) {
+	if err := ctx.Err(); err != nil {
+		return next, err
+	}
+	j.disk.mu.Lock()
+	defer j.disk.mu.Unlock()
+	for _, at := range j.disk.due {
+		if at.After(after) && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	return next, nil
+}
