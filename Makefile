@@ -39,6 +39,11 @@ fmt: ## format the code
 vuln: ## look for known vulnerabilities (needs https://vuln.go.dev)
 	@tools/vuln
 
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (default 60s)
+	@tools/setup go
+	@tools/fuzz
+
 .PHONY: bench
 bench: ## measure rotations, restarts and idle tokens on this machine
 	@tools/setup go

@@ -15,7 +15,11 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	code := execute(ctx, newApp(os.Stdin, os.Stdout, os.Stderr), os.Args[1:])
+	a := newApp(os.Stdin, os.Stdout, os.Stderr)
+	if err := noCoreDump(); err != nil {
+		printf(a.errOut, "warning: %v\n", err)
+	}
+	code := execute(ctx, a, os.Args[1:])
 	stop()
 	os.Exit(code)
 }
