@@ -7,7 +7,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build the static binary ./rotatord
@@ -39,15 +39,22 @@ fmt: ## format the code
 vuln: ## look for known vulnerabilities (needs https://vuln.go.dev)
 	@tools/vuln
 
+.PHONY: crash-matrix
+crash-matrix: ## kill rotatord at every point and write the table into docs/crash-matrix.md (about a quarter of an hour)
+	@tools/setup go
+	go run ./internal/testservers/cmd/build
+	go test -count=1 -timeout 60m ./internal/crashmatrix -run TestMatrix -matrix all -write docs/crash-matrix.md -v
+
+.PHONY: soak
+soak: ## kill rotatord 500 times at random moments
+	@tools/setup go
+	go run ./internal/testservers/cmd/build
+	go test -count=1 -timeout 4h ./internal/crashmatrix -run TestKill -rounds 500 -v
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (default 60s)
 	@tools/setup go
 	@tools/fuzz
-
-.PHONY: bench
-bench: ## measure rotations, restarts and idle tokens on this machine
-	@tools/setup go
-	go run ./bench/cmd/bench
 
 .PHONY: docs
 docs: ## write the state diagram of the code into docs/concepts.md
