@@ -10,8 +10,8 @@
 // It holds tests only, and they are slow: an ordinary `go test ./...` skips them.
 //
 //	go test ./internal/crashmatrix -matrix sample        what CI runs
-//	go test ./internal/crashmatrix -matrix all -parallel 6 -timeout 1h -write docs/crash-matrix.md
-//	go test ./internal/crashmatrix -run TestKill -rounds 500 -parallel 6 -timeout 3h
+//	go test ./internal/crashmatrix -matrix all -timeout 1h -write docs/crash-matrix.md
+//	go test ./internal/crashmatrix -run TestKill -rounds 500 -timeout 3h
 //	go test ./internal/crashmatrix -run TestFault -faults
 //
 // To add a way of rotating, add it to scenarios; to add something to look at,

@@ -2,6 +2,7 @@ package crashmatrix
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -36,6 +37,12 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given { // a world mostly waits: the number of cores says little
+		_ = flag.Set("test.parallel", "8") // the flag exists
+	}
 	code := m.Run()
 	if built.Load() {
 		if path, err := binary(); err == nil {
