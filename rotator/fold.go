@@ -168,6 +168,7 @@ func (s *State) applyFailure(e Entry) {
 	case StepStore:
 		if st := s.store(e.Target); st != nil {
 			st.Failing.count(e)
+			st.Unsure = st.Unsure || !e.NoEffect
 			st.Touched = st.Touched && (!st.fresh || !e.NoEffect)
 		}
 	case StepDeploy:
@@ -208,6 +209,7 @@ func (s *State) applyRead(e Entry) {
 		st.Failing.count(e)
 		return
 	}
+	st.Unsure = false
 	st.Read, st.Fingerprint, st.Version, st.WriteOnly = true, e.Fingerprint, e.Version, e.Verdict == Unknown
 	if s.Step == StepStore && e.Fingerprint != "" && e.Fingerprint == s.target().Fingerprint {
 		s.StoredAt = e.At // written, though the answer was lost

@@ -158,6 +158,9 @@ func retryTrigger(s State) (Trigger, bool) {
 	if s.Step == StepProbe && (len(staleStores(s)) > 0 || slices.ContainsFunc(s.Stores, blind)) {
 		trigger = TriggerRewrite
 	}
+	if s.Step == StepIssue && s.newInUse() {
+		return trigger, false // consumers may live on it: it is looked at again, not ended
+	}
 	return trigger, hasRow(s.Position, trigger) && s.Step != StepRevoke
 }
 

@@ -52,7 +52,7 @@ func orAbort(s State) string {
 
 // cantReplace holds a leak that has no usable replacement, and says when the old credential goes.
 func cantReplace(s State, what string) Action {
-	if s.New.Known() {
+	if s.New.Known() && !s.newInUse() {
 		what += "; retry to make another one"
 	}
 	if s.Course == ReplaceFirst {

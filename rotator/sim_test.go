@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -147,10 +148,22 @@ func drawSpec(t *rapid.T) simSpec {
 
 var simVerbose = flag.Bool("sim.verbose", false, "print the whole story of a world that breaks a promise")
 
+var simFresh = flag.Bool("sim.fresh", false, "draw worlds that nobody has seen, not those of every run")
+
 // TestPromises draws worlds, breaks everything in them that can break, and
-// holds P1 to P7. More worlds: -rapid.checks=N; one again: -rapid.seed=N.
+// holds P1 to P7. An ordinary run draws the same worlds each time, so that a
+// change is judged by what it changes; -sim.fresh draws new ones, -rapid.checks=N
+// more of them, and -rapid.seed=N one run again.
 func TestPromises(t *testing.T) {
+	seed := flag.Lookup("rapid.seed")
+	given := seed.Value.String()
+	defer func() { _ = seed.Value.Set(given) }()
 	for part := range 4 {
+		if given == "0" && !*simFresh {
+			if err := seed.Value.Set(strconv.Itoa(part + 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
 		t.Run(fmt.Sprint(part), func(t *testing.T) { rapid.Check(t, func(rt *rapid.T) { checkWorld(t, rt) }) })
 	}
 }

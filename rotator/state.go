@@ -79,6 +79,7 @@ type StoreState struct {
 	Written     Fingerprint // what this rotation wrote last
 	Touched     bool        // this rotation wrote to it, or may have
 	fresh       bool        // it was not touched before the last intent
+	Unsure      bool        // a write may have had its effect, and nobody has read since
 	Failing     Failing
 }
 
@@ -99,6 +100,9 @@ type Failing struct {
 
 // holds tells whether the store is known to hold a value.
 func (s StoreState) holds(f Fingerprint) bool {
+	if s.Unsure {
+		return false
+	}
 	if s.WriteOnly {
 		return s.Written == f
 	}
@@ -235,6 +239,13 @@ func (s *State) store(target string) *StoreState {
 // noWayBack: consumers may have the new value already, and the old one can't be
 // put back: no store told it, there was none, or it is dead.
 func (s *State) noWayBack() bool { return s.anyTouched() && (!s.OldSealed || s.provenDead(s.Old)) }
+
+// newInUse tells whether a store holds the new credential, so that consumers may
+// live on it, and nobody has seen it dead.
+func (s *State) newInUse() bool {
+	return s.New.Known() && s.NewVerdict != Dead && !s.provenDead(s.New) &&
+		slices.ContainsFunc(s.Stores, func(st StoreState) bool { return st.holds(s.New.Fingerprint) })
+}
 
 // anyTouched tells whether a store may hold the new value, or did.
 func (s *State) anyTouched() bool {

@@ -63,7 +63,7 @@ func TestMatrix(t *testing.T) {
 			cells = append(cells, killAtAll(t, vault, s, s.name+" twice", afterKill(dry, cells))...)
 		}
 		slices.SortStableFunc(cells, func(a, b cell) int {
-			return cmp.Or(cmp.Compare(order[a.point.name], order[b.point.name]), cmp.Compare(a.point.pass, b.point.pass))
+			return cmp.Or(cmp.Compare(order[a.point.name], order[b.point.name]), cmp.Compare(a.point.pass, b.point.pass), cmp.Compare(a.point.second, b.point.second))
 		})
 		all = append(all, cells...)
 	}
