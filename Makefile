@@ -45,11 +45,19 @@ crash-matrix: ## kill rotatord at every point and write the table into docs/cras
 	go run ./internal/testservers/cmd/build
 	go test -count=1 -timeout 60m ./internal/crashmatrix -run TestMatrix -matrix all -write docs/crash-matrix.md -v
 
+.PHONY: mutants
+mutants: ## switch off each defence in turn: the tests must see the promise break
+	@tools/setup go
+	go test -count=1 ./internal/mutants -mutants -v
+
+WORLDS ?= 100000
+
 .PHONY: soak
-soak: ## kill rotatord 500 times at random moments
+soak: ## kill rotatord 500 times at random, then draw 4 × WORLDS new worlds (default 100000: an hour or so)
 	@tools/setup go
 	go run ./internal/testservers/cmd/build
 	go test -count=1 -timeout 4h ./internal/crashmatrix -run TestKill -rounds 500 -v
+	go test -count=1 -timeout 24h ./rotator -run TestPromises -sim.fresh -rapid.checks=$(WORLDS) -v
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (default 60s)

@@ -182,7 +182,11 @@ func (a act) read(ctx context.Context, t StoreTarget) (Version, Entry, error) {
 }
 
 func (a act) issueRequest() IssueRequest {
-	return IssueRequest{Token: a.token.Name, Params: a.token.Params, Marker: Marker(a.token.Name, a.run.id), Old: a.state.Old}
+	marker := Marker(a.token.Name, a.run.id)
+	if without("marker") {
+		marker = MarkerPrefix(a.token.Name)
+	}
+	return IssueRequest{Token: a.token.Name, Params: a.token.Params, Marker: marker, Old: a.state.Old}
 }
 
 func (a act) revokeRequest(c Credential) RevokeRequest {

@@ -9,6 +9,10 @@ func (a act) reconcile(ctx context.Context) error {
 	a.action.Target = intent.Target
 	outcome := a.entry(EntryOutcome)
 	outcome.Step, outcome.Attempt = intent.Step, intent.Attempt
+	if without("reconcile") {
+		outcome.Err, outcome.NoEffect = "the process ended", true
+		return a.write(ctx, outcome)
+	}
 	switch intent.Step {
 	case StepStore:
 		return a.reconcileStore(ctx, outcome)

@@ -4,6 +4,9 @@ package rotator
 // consumers to live on, the issuer's own check included.
 func Stragglers(s State, u Setup) []Awaited {
 	var late []Awaited
+	if without("evidence gate") {
+		return nil
+	}
 	if p := s.Probes[IssuerProbe]; p.Successes == 0 {
 		late = append(late, awaitedOf(p.Last, IssuerProbe))
 	}

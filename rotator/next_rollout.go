@@ -8,7 +8,7 @@ import (
 
 // nextStore writes the target to every store that does not hold it.
 func nextStore(s State, now time.Time) Action {
-	if s.Course == RollBack && !s.Old.Known() {
+	if s.Course == RollBack && (!s.Old.Known() || without("put-back")) {
 		return move(TriggerOK, "") // there is nothing to put back
 	}
 	want := s.target().Fingerprint

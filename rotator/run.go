@@ -284,7 +284,7 @@ func (e *Engine) append(ctx context.Context, r *run, entries []Entry, seal map[S
 			return err
 		}
 		closed := closeRecord(record, &next, token.Schedule)
-		a.Record, a.Wipe = &closed, true
+		a.Record, a.Wipe = &closed, !without("seal wipe")
 	}
 	// The journal's transaction is not cut short by a stop: its outcome must be known.
 	crashAppend(a.Entries, "before")

@@ -2,6 +2,7 @@ package rotator_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -112,6 +113,11 @@ func (w *simWorld) judgeCredentials() {
 	}
 	if last.Status == rotator.Done {
 		w.judgeDone(last, current)
+	}
+	for _, slot := range []rotator.Slot{rotator.SlotOld, rotator.SlotNew} {
+		if _, err := w.disk.Unseal(context.Background(), last.ID, slot); !errors.Is(err, rotator.ErrNotFound) {
+			w.breaks("P6: the %s value is in the journal after a rotation that ended %s", slot, last.Status)
+		}
 	}
 	if strings.Contains(w.logs.String(), "yranac") {
 		w.breaks("P6: a value is in the log")

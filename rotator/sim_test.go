@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,6 +37,7 @@ const (
 	faultLate        faultKind = "effect delayed"
 	faultPanic       faultKind = "panic"
 	faultSpeak       faultKind = "speaks"
+	faultForgets     faultKind = "answered without an effect"
 	faultCrashBefore faultKind = "crash before"
 	faultCrashAfter  faultKind = "crash after"
 
@@ -123,7 +125,7 @@ func drawSpec(t *rapid.T) simSpec {
 		points = append(points, fmt.Sprintf("worker%d", i))
 	}
 	faults := []faultKind{
-		faultError, faultPermanent, faultUnsent, faultBusy, faultHang, faultLost, faultLate, faultPanic, faultSpeak, faultCrashBefore, faultCrashAfter,
+		faultError, faultPermanent, faultUnsent, faultBusy, faultHang, faultLost, faultLate, faultPanic, faultSpeak, faultForgets, faultCrashBefore, faultCrashAfter,
 	}
 	s.Faults = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) faultSpec {
 		return faultSpec{
@@ -159,12 +161,19 @@ func TestPromises(t *testing.T) {
 	given := seed.Value.String()
 	defer func() { _ = seed.Value.Set(given) }()
 	for part := range 4 {
-		if given == "0" && !*simFresh {
-			if err := seed.Value.Set(strconv.Itoa(part + 1)); err != nil {
+		if given == "0" {
+			next := strconv.Itoa(part + 1)
+			if *simFresh {
+				next = strconv.FormatUint(rand.Uint64()|1, 10)
+			}
+			if err := seed.Value.Set(next); err != nil {
 				t.Fatal(err)
 			}
 		}
-		t.Run(fmt.Sprint(part), func(t *testing.T) { rapid.Check(t, func(rt *rapid.T) { checkWorld(t, rt) }) })
+		t.Run(fmt.Sprint(part), func(t *testing.T) {
+			t.Logf("worlds of -rapid.seed=%s, as many as -rapid.checks=%s", seed.Value, flag.Lookup("rapid.checks").Value)
+			rapid.Check(t, func(rt *rapid.T) { checkWorld(t, rt) })
+		})
 	}
 }
 

@@ -216,7 +216,7 @@ func (w *writer) begin(ctx context.Context) error {
 		return err
 	}
 	w.head, w.hash = m.head.Seq, m.headHash
-	if m.epoch != w.epoch {
+	if m.epoch != w.epoch && !without("fence") {
 		w.lost = fmt.Errorf("another process has taken over the journal (epoch %d, ours is %d): %w", m.epoch, w.epoch, rotator.ErrConflict)
 	}
 	return nil
@@ -310,7 +310,7 @@ func (w *writer) end(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if moved, err := result.RowsAffected(); err != nil || moved != 1 {
+	if moved, err := result.RowsAffected(); err != nil || moved != 1 && !without("fence") {
 		return errors.Join(rotator.ErrConflict, err)
 	}
 	return nil

@@ -344,7 +344,7 @@ func testFence(t *testing.T, s Subject) {
 	head := mustAppend(t, old, opening("crm", "01A"))
 	owner := s.Reopen()
 	_, err := old.Append(t.Context(), step("crm", "01A", head))
-	wantConflict(t, "Append of the old owner", err)
+	wantConflict(t, "P3: Append of the old owner", err)
 	_, err = old.Append(t.Context(), opening("erp", "01B"))
 	wantConflict(t, "opening Append of the old owner", err)
 	wantConflict(t, "SetDue of the old owner", old.SetDue(t.Context(), map[string]time.Time{"crm": day0()}))
