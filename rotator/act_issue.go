@@ -270,9 +270,9 @@ func (a act) check(ctx context.Context) error {
 	}
 	entry := a.entry(EntryChecked)
 	entry.Fingerprint = credential.Fingerprint
-	value, err := a.engine.secret(ctx, a.run, slot)
-	if errors.Is(err, ErrNotFound) && a.state.Step == StepConfirm {
-		return a.checkByList(ctx, entry, credential)
+	value, err := a.secret(ctx, slot)
+	if err != nil && a.state.Step == StepConfirm && !stopped(ctx) {
+		return a.checkByList(ctx, entry, credential, err)
 	}
 	if err != nil {
 		return a.holdSealed(ctx, err)
@@ -290,16 +290,19 @@ func (a act) check(ctx context.Context) error {
 	return a.write(ctx, entry)
 }
 
-// checkByList is for a credential whose value nobody here ever had: it counts
-// as dead when the issuer no longer lists it.
-func (a act) checkByList(ctx context.Context, entry Entry, c Credential) error {
+// checkByList is for a credential whose value nobody here has: it counts as
+// dead when the issuer no longer lists it.
+func (a act) checkByList(ctx context.Context, entry Entry, c Credential, noValue error) error {
 	listed, err := a.list(ctx)
 	entry.Verdict = Unknown
 	switch {
 	case interrupted(ctx, err):
 		return nil
 	case errors.Is(err, errors.ErrUnsupported) || err == nil && c.ID == "":
-		err = Permanent(errors.New("its value was never known here"))
+		if err = noValue; errors.Is(err, ErrNotFound) {
+			err = errors.New("its value was never known here")
+		}
+		err = Permanent(err)
 	case err == nil && slices.ContainsFunc(listed, func(l Credential) bool { return l.ID == c.ID }):
 		entry.Verdict = Live
 		err = errors.New("the issuer still lists it")
@@ -316,7 +319,7 @@ func (a act) scopes(ctx context.Context) error {
 	outcome := a.entry(EntryOutcome)
 	outcome.Target = targetScopes
 	scoper, ok := a.token.Issuer.(Scoper)
-	oldValue, err := a.engine.secret(ctx, a.run, SlotOld)
+	oldValue, err := a.secret(ctx, SlotOld)
 	if !ok || errors.Is(err, ErrNotFound) {
 		outcome.Why = "the old credential's value is not known: nothing to compare"
 		return a.write(ctx, outcome)
@@ -324,7 +327,7 @@ func (a act) scopes(ctx context.Context) error {
 	if err != nil {
 		return a.holdSealed(ctx, err)
 	}
-	newValue, err := a.engine.secret(ctx, a.run, SlotNew)
+	newValue, err := a.secret(ctx, SlotNew)
 	if err != nil {
 		return a.holdSealed(ctx, err)
 	}
@@ -352,14 +355,4 @@ func (a act) scopes(ctx context.Context) error {
 		return a.write(ctx, a.failed(outcome, "issuer "+a.token.IssuerName+": scopes", err, a.state.Tries))
 	}
 	return a.write(ctx, outcome)
-}
-
-// holdSealed: a value that the rotation needs can't be read.
-func (a act) holdSealed(ctx context.Context, err error) error {
-	if stopped(ctx) {
-		return nil
-	}
-	held := a.entry(EntryHeld)
-	held.Hold = &Hold{Kind: HoldSealed, Text: a.clean("", err) + "; restore the seal key, then resume; or abort"}
-	return a.write(ctx, held)
 }

@@ -16,7 +16,7 @@ func (a act) store(ctx context.Context) error {
 	if !ok {
 		return a.write(ctx, a.failed(outcome, "", Permanent(fmt.Errorf("store %q is not configured", a.action.Target)), 0))
 	}
-	value, err := a.engine.secret(ctx, a.run, a.state.targetSlot())
+	value, err := a.secret(ctx, a.state.targetSlot())
 	if err != nil {
 		return a.sealedOutcome(ctx, outcome, err)
 	}
@@ -64,17 +64,6 @@ func (a act) readBack(ctx context.Context, t StoreTarget, outcome Entry, put Ver
 	}
 	outcome.Fingerprint = want
 	return a.write(ctx, outcome)
-}
-
-// sealedOutcome ends an intent whose value can't be unsealed, and holds.
-func (a act) sealedOutcome(ctx context.Context, outcome Entry, err error) error {
-	if stopped(ctx) {
-		return nil
-	}
-	outcome.Err, outcome.NoEffect = a.clean("", err), true
-	held := a.entry(EntryHeld)
-	held.Hold = &Hold{Kind: HoldSealed, Text: outcome.Err + "; restore the seal key, then resume; or abort"}
-	return a.write(ctx, outcome, held)
 }
 
 // release is what the course's consumers should take up.
@@ -163,7 +152,7 @@ func (a act) observe(ctx context.Context, p ProbeTarget) Observation {
 // observeIssuer is the implicit first probe. err: the value can't be unsealed.
 func (a act) observeIssuer(ctx context.Context) (Observation, time.Time, error) {
 	o := Observation{Probe: IssuerProbe, Finding: Finding{Target: a.token.IssuerName}}
-	value, err := a.engine.secret(ctx, a.run, a.state.targetSlot())
+	value, err := a.secret(ctx, a.state.targetSlot())
 	if err != nil {
 		return o, time.Time{}, err
 	}

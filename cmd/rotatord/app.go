@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -62,9 +63,38 @@ func socketPath(state config.State) string {
 	return path + ".sock"
 }
 
-// openJournal opens the journal under its lock.
-func openJournal(ctx context.Context, state config.State, command string) (*journal.Journal, error) {
-	return journal.Open(ctx, journal.Options{DSN: state.DSN, SealKeyFile: state.SealKeyFile, Command: "rotatord " + command})
+// openJournal opens the journal under its lock, and logs which sealed values
+// its keys do not open.
+func openJournal(ctx context.Context, state config.State, command string, log *slog.Logger) (*journal.Journal, error) {
+	j, err := journal.Open(ctx, journal.Options{DSN: state.DSN, SealKeyFile: state.SealKeyFile, Command: "rotatord " + command})
+	if err != nil {
+		return nil, err
+	}
+	seals, err := j.Seals(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("look at sealed values: %w", err), j.Close()) //nolint:contextcheck // closing is not cut short
+	}
+	if len(seals.Lost) > 0 {
+		log.Error("the seal key is missing or is another one: it does not open the values of these rotations; "+
+			"put the right one beside it, with .old at the end of its name, and restart; other rotations go on",
+			"key", seals.KeyFile, "rotations", few(seals.Lost))
+	}
+	switch {
+	case len(seals.NeedOld) > 0:
+		log.Info("the old seal key is still needed", "key", seals.OldFile, "rotations", few(seals.NeedOld))
+	case seals.OldFile != "" && len(seals.Lost) == 0:
+		log.Info("the old seal key is no longer needed: delete it", "key", seals.OldFile)
+	}
+	return j, nil
+}
+
+// few names the first of many.
+func few(names []string) string {
+	const most = 10
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 // readJournal opens the journal beside whoever owns it, to read. found is
@@ -143,11 +173,12 @@ func (a *app) reachToRead(ctx context.Context, built *config.Built) (*session, e
 }
 
 func (a *app) reachAlone(ctx context.Context, built *config.Built, command string, need access) (*session, error) {
-	j, err := openJournal(ctx, built.State, command)
+	log := a.quietLogger(built.Log)
+	j, err := openJournal(ctx, built.State, command, log)
 	if err != nil {
 		return nil, err
 	}
-	engine := newEngine(built, j, a.quietLogger(built.Log))
+	engine := newEngine(built, j, log)
 	s := &session{
 		API: &server.Local{Engine: engine, By: server.UserName(os.Getuid())},
 		start: func(ctx context.Context) error {

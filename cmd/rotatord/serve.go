@@ -71,7 +71,7 @@ func (a *app) serve(ctx context.Context) error {
 	for _, warning := range built.Warnings {
 		d.log.Warn("configuration", "warning", warning)
 	}
-	d.journal, err = openJournal(ctx, built.State, "serve")
+	d.journal, err = openJournal(ctx, built.State, "serve", d.log)
 	if err != nil {
 		return daemonRuns(err)
 	}

@@ -2,6 +2,7 @@ package crashmatrix
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -280,8 +281,8 @@ func TestFaultDatabaseReplaced(t *testing.T) {
 }
 
 // loseKey kills the daemon and does something to the seal key. It returns the
-// rotation that needs the key, and how to put it back.
-func (s *setting) loseKey(lose func(path string) error) (rotation string, putBack func()) {
+// rotation that the key was for.
+func (s *setting) loseKey(lose func(path string) error) (rotation string) {
 	s.t.Helper()
 	found, err := s.client.Tokens(s.t.Context(), token)
 	if err != nil || found[0].Open == nil {
@@ -289,53 +290,58 @@ func (s *setting) loseKey(lose func(path string) error) (rotation string, putBac
 	}
 	s.daemon.signal(s.t, syscall.SIGKILL)
 	s.daemon.wait(s.t)
-	path := filepath.Join(s.dir, "state", "rotatord.key")
-	key, err := os.ReadFile(path)
-	if err == nil {
-		err = lose(path)
-	}
-	if err != nil {
+	if err := lose(s.keyFile()); err != nil {
 		s.t.Fatal(err)
 	}
-	return found[0].Open.ID, func() {
-		if err := os.WriteFile(path, key, 0o600); err != nil {
-			s.t.Fatal(err)
-		}
-	}
+	return found[0].Open.ID
 }
 
+func (s *setting) keyFile() string { return filepath.Join(s.dir, "state", "rotatord.key") }
+
+// A lost key affects nothing: the stores hold the new value, and the issuer's
+// list tells that the old credential is dead.
 func TestFaultKeyLost(t *testing.T) {
 	s := inTheMiddle(t, nil)
-	rotation, putBack := s.loseKey(os.Remove)
-	s.refuses([]string{"rotatord.key", "is missing", "put the right one back", rotation}, "serve")
-	s.refuses([]string{"is missing", rotation}, "run")
-	s.withoutKey()
-	putBack()
+	rotation := s.loseKey(os.Remove)
 	s.serve()
+	s.says("is missing or is another one")
+	s.says(rotation)
 	s.finish()
 }
 
+// A key that was exchanged by mistake: with the right one beside it, all opens.
 func TestFaultKeyWrong(t *testing.T) {
 	s := inTheMiddle(t, nil)
-	rotation, putBack := s.loseKey(func(path string) error {
-		return os.WriteFile(path, bytes.Repeat([]byte{7}, 32), 0o600)
+	rotation := s.loseKey(func(path string) error {
+		return errors.Join(os.Rename(path, path+".aside"), os.WriteFile(path, bytes.Repeat([]byte{7}, 32), 0o600))
 	})
-	s.refuses([]string{"rotatord.key", "is not the one", "put the right one back", rotation}, "serve")
-	s.withoutKey()
-	putBack()
 	s.serve()
+	s.says(rotation)
+	s.stop()
+	if err := os.Rename(s.keyFile()+".aside", s.keyFile()+".old"); err != nil {
+		t.Fatal(err)
+	}
+	s.serve()
+	s.says("still needed")
 	s.finish()
 }
 
-// withoutKey: what only reads needs no key.
-func (s *setting) withoutKey() {
-	s.t.Helper()
+// A key that is damaged is refused: nobody knows what it was.
+func TestFaultKeyDamaged(t *testing.T) {
+	s := inTheMiddle(t, nil)
+	s.loseKey(func(path string) error {
+		return errors.Join(os.Rename(path, path+".aside"), os.WriteFile(path, []byte("short"), 0o600))
+	})
+	s.refuses([]string{"rotatord.key", "exactly 32 bytes"}, "serve")
+	s.refuses([]string{"exactly 32 bytes"}, "run")
 	for _, args := range [][]string{{"status"}, {"history"}, {"audit", "verify"}, {"plan"}} {
-		if code, text := s.command(s.t, args...); code != 0 {
-			s.t.Errorf("`rotatord %s` exits with %d without the key; want 0:\n%s", strings.Join(args, " "), code, text)
+		if code, text := s.command(t, args...); code != 0 {
+			t.Errorf("`rotatord %s` exits with %d without a key; want 0:\n%s", strings.Join(args, " "), code, text)
 		}
 	}
-	if live := s.live(); len(live) != 2 {
-		s.t.Errorf("the service accepts %d credentials; want both", len(live))
+	if err := os.Rename(s.keyFile()+".aside", s.keyFile()); err != nil {
+		t.Fatal(err)
 	}
+	s.serve()
+	s.finish()
 }

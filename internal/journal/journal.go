@@ -17,13 +17,11 @@ import (
 type Options struct {
 	// DSN says where the journal is: sqlite:PATH.
 	DSN string
-	// SealKeyFile holds the 32 bytes that seal values. A new journal makes it
-	// when it is missing. Not read when ReadOnly.
+	// SealKeyFile holds the 32 bytes that seal values; a missing one is made. A
+	// file beside it with ".old" at the end is the key before, which opens
+	// values only. Values that neither opens stay as they are: see Seals. Not
+	// read when ReadOnly.
 	SealKeyFile string
-	// ReplaceSealKey accepts that the key was lost or changed: sealed values
-	// are given up (Unseal is then ErrNotFound), and the key file is used as it
-	// is now, or made anew.
-	ReplaceSealKey bool
 	// ReadOnly opens beside a running owner, without lock, epoch and key:
 	// Append, SetDue and Unseal are refused.
 	ReadOnly bool
@@ -51,12 +49,13 @@ type backend struct {
 // many goroutines.
 type Journal struct {
 	backend
-	epoch  int64
-	sealer *sealer
-	writes map[string]*sql.Stmt
-	often  often
-	reads  chan func()   // for readForOthers
-	quit   chan struct{} // closed at Close
+	epoch   int64
+	sealer  *sealer
+	keyFile string
+	writes  map[string]*sql.Stmt
+	often   often
+	reads   chan func()   // for readForOthers
+	quit    chan struct{} // closed at Close
 
 	queueMu sync.Mutex
 	queue   []*request
@@ -128,15 +127,12 @@ func (j *Journal) own(ctx context.Context, o Options) error {
 	if err := j.migrate(ctx); err != nil {
 		return err
 	}
-	m, err := j.readMeta(ctx, j.write)
+	sealer, err := openSealer(o.SealKeyFile)
 	if err != nil {
 		return err
 	}
-	lost, err := j.openSealer(ctx, o, m.keyCheck)
-	if err != nil {
-		return err
-	}
-	if err := j.takeEpoch(ctx, lost); err != nil {
+	j.sealer, j.keyFile = sealer, o.SealKeyFile
+	if err := j.takeEpoch(ctx); err != nil {
 		return err
 	}
 	j.writes, err = prepareAll(ctx, j.write, j.q.meta, j.q.headSet, j.q.streamHead, j.q.entryInsert, j.q.openRotation,
@@ -144,24 +140,8 @@ func (j *Journal) own(ctx context.Context, o Options) error {
 	return err
 }
 
-func (j *Journal) takeEpoch(ctx context.Context, lostSeals bool) error {
-	check, err := j.sealer.check(ctx)
-	if err != nil {
-		return err
-	}
-	err = inTx(ctx, j.write, func(tx *sql.Tx) error {
-		if lostSeals {
-			if _, err := tx.ExecContext(ctx, j.q.sealWipeAll); err != nil {
-				return err
-			}
-		}
-		if _, err := tx.ExecContext(ctx, j.q.keyCheckSet, check); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, j.q.epochRaise)
-		return err
-	})
-	if err != nil {
+func (j *Journal) takeEpoch(ctx context.Context) error {
+	if _, err := j.write.ExecContext(ctx, j.q.epochRaise); err != nil {
 		return err
 	}
 	m, err := j.readMeta(ctx, j.write)
@@ -214,7 +194,6 @@ type meta struct {
 	epoch    int64
 	head     Head
 	headHash []byte
-	keyCheck []byte
 }
 
 type querier interface {
@@ -227,7 +206,7 @@ func (j *Journal) readMeta(ctx context.Context, db querier) (meta, error) {
 
 func scanMeta(row *sql.Row) (meta, error) {
 	var m meta
-	err := row.Scan(&m.epoch, &m.head.Seq, &m.headHash, &m.keyCheck)
+	err := row.Scan(&m.epoch, &m.head.Seq, &m.headHash)
 	if errors.Is(err, sql.ErrNoRows) {
 		return m, errors.New("the journal's own row is missing: it was damaged; restore the newest backup")
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/rotatord/rotatord/internal/journal"
 	"github.com/rotatord/rotatord/rotator"
 )
@@ -197,54 +199,71 @@ func TestSealKey(t *testing.T) {
 		}
 		return p
 	}
-	tests := []struct {
-		name string
-		seal bool
-		do   func(p place) error
-		say  []string // empty: it opens
+	bad := map[string]struct {
+		do  func(p place) error
+		say string
 	}{
-		{"as it was", true, func(place) error { return nil }, nil},
-		{"missing, sealed", true, func(p place) error { return os.Remove(p.key()) }, []string{"missing", "01A"}},
-		{"missing, nothing sealed", false, func(p place) error { return os.Remove(p.key()) }, []string{"missing", "nothing is sealed"}},
-		{"another", true, func(p place) error { return os.WriteFile(p.key(), make([]byte, 32), 0o600) }, []string{"not the one", "01A"}},
-		{"another, nothing sealed", false, func(p place) error { return os.WriteFile(p.key(), make([]byte, 32), 0o600) }, []string{"not the one"}},
-		{"short", true, func(p place) error { return os.Truncate(p.key(), 31) }, []string{"exactly 32 bytes, and has 31"}},
-		{"long", true, func(p place) error { return os.Truncate(p.key(), 33) }, []string{"exactly 32 bytes, and has 33"}},
-		{"a folder", true, func(p place) error { return errors.Join(os.Remove(p.key()), os.Mkdir(p.key(), 0o700)) }, []string{"read seal key"}},
+		"short":           {func(p place) error { return os.Truncate(p.key(), 31) }, "exactly 32 bytes, and has 31"},
+		"long":            {func(p place) error { return os.Truncate(p.key(), 33) }, "exactly 32 bytes, and has 33"},
+		"a folder":        {func(p place) error { return errors.Join(os.Remove(p.key()), os.Mkdir(p.key(), 0o700)) }, "read seal key"},
+		"a short old one": {func(p place) error { return os.WriteFile(p.key()+".old", []byte("k"), 0o600) }, "exactly 32 bytes, and has 1"},
 	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
+	for name, test := range bad {
+		t.Run(name, func(t *testing.T) {
+			p := sealed(t, true)
+			if err := test.do(p); err != nil {
+				t.Fatal(err)
+			}
+			wantError(t, "Open", p.openError(t, p.options()), test.say, p.key())
+		})
+	}
+	other := func(path string) error { return os.WriteFile(path, make([]byte, 32), 0o600) }
+	toOld := func(p place) error { return os.Rename(p.key(), p.key()+".old") }
+	good := map[string]struct {
+		do       func(p place) error
+		seal     bool
+		opens    bool
+		old      bool
+		lost     []string
+		needsOld []string
+	}{
+		"as it was":                     {func(place) error { return nil }, true, true, false, nil, nil},
+		"missing":                       {func(p place) error { return os.Remove(p.key()) }, true, false, false, []string{"01A"}, nil},
+		"missing, nothing sealed":       {func(p place) error { return os.Remove(p.key()) }, false, false, false, nil, nil},
+		"another":                       {func(p place) error { return other(p.key()) }, true, false, false, []string{"01A"}, nil},
+		"another, nothing sealed":       {func(p place) error { return other(p.key()) }, false, false, false, nil, nil},
+		"made old":                      {toOld, true, true, true, nil, []string{"01A"}},
+		"another, and this one old":     {func(p place) error { return errors.Join(toOld(p), other(p.key())) }, true, true, true, nil, []string{"01A"}},
+		"an old one that nothing needs": {func(p place) error { return other(p.key() + ".old") }, true, true, true, nil, nil},
+	}
+	for name, test := range good {
+		t.Run(name, func(t *testing.T) {
 			p := sealed(t, test.seal)
 			if err := test.do(p); err != nil {
 				t.Fatal(err)
 			}
-			_, before := os.Stat(p.key())
-			err := p.openError(t, p.options())
-			if test.say == nil && err != nil {
-				t.Errorf("Open = %v", err)
-			}
-			if test.say != nil {
-				wantError(t, "Open", err, append(test.say, p.key())...)
-			}
-			if _, after := os.Stat(p.key()); (before == nil) != (after == nil) {
-				t.Error("Open made a new key beside an existing journal")
-			}
-			// Who says so gives up what is sealed, and nothing else.
-			if test.name != "missing, sealed" && test.name != "another" {
-				return
-			}
-			o := p.options()
-			o.ReplaceSealKey = true
-			j, err := journal.Open(t.Context(), o)
-			if err != nil {
-				t.Fatalf("Open with ReplaceSealKey = %v", err)
-			}
+			j := p.open(t)
 			defer func() { _ = j.Close() }()
-			if _, err := j.Unseal(t.Context(), "01A", rotator.SlotNew); !errors.Is(err, rotator.ErrNotFound) {
-				t.Errorf("Unseal of what was given up = %v; want ErrNotFound", err)
+			want := journal.Seals{KeyFile: p.key(), Lost: test.lost, NeedOld: test.needsOld}
+			if test.old {
+				want.OldFile = p.key() + ".old"
 			}
-			if entries, err := j.Entries(t.Context(), "01A"); err != nil || len(entries) != 1 {
-				t.Errorf("Entries = %v, %v; want them to stay", entries, err)
+			got, err := j.Seals(t.Context())
+			if diff := cmp.Diff(want, got); diff != "" || err != nil {
+				t.Errorf("Seals() = %v; differs (-want +got):\n%s", err, diff)
+			}
+			value, err := j.Unseal(t.Context(), "01A", rotator.SlotNew)
+			if test.opens && (err != nil || value.Reveal() != "value of 01A") {
+				t.Errorf("Unseal = %v; want the value", err)
+			}
+			if !test.opens && (err == nil || test.seal == errors.Is(err, rotator.ErrNotFound)) {
+				t.Errorf("Unseal = %v; want an error, and ErrNotFound only for what was never sealed", err)
+			}
+			if _, err := j.Append(t.Context(), opened("erp", "01B")); err != nil {
+				t.Errorf("Append with a value = %v", err)
+			}
+			if value, err := j.Unseal(t.Context(), "01B", rotator.SlotNew); err != nil || value.Reveal() != "value of 01B" {
+				t.Errorf("Unseal of a value of today = %v", err)
 			}
 		})
 	}

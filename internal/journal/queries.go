@@ -16,10 +16,9 @@ type queries struct {
 	schemaCreate  string
 	schemaRaise   string // version
 
-	meta        string
-	epochRaise  string
-	keyCheckSet string // key check
-	headSet     string // seq, hash, epoch
+	meta       string
+	epochRaise string
+	headSet    string // seq, hash, epoch
 
 	streamHead   string // rotation, token
 	entryInsert  string
@@ -33,7 +32,6 @@ type queries struct {
 	sealSet      string // rotation, slot, ciphertext
 	sealGet      string // rotation, slot
 	sealWipe     string // rotation
-	sealWipeAll  string
 	sealed       string
 
 	entries       string
@@ -62,10 +60,9 @@ func sqliteQueries() queries {
 		schemaCreate:  `CREATE TABLE rotatord_schema (version INTEGER NOT NULL) STRICT; INSERT INTO rotatord_schema VALUES (0)`,
 		schemaRaise:   `UPDATE rotatord_schema SET version = ?`,
 
-		meta:        `SELECT epoch, head_seq, head_hash, key_check FROM meta WHERE id = 1`,
-		epochRaise:  `UPDATE meta SET epoch = epoch + 1 WHERE id = 1`,
-		keyCheckSet: `UPDATE meta SET key_check = ? WHERE id = 1`,
-		headSet:     `UPDATE meta SET head_seq = ?, head_hash = ? WHERE id = 1 AND epoch = ?`,
+		meta:       `SELECT epoch, head_seq, head_hash FROM meta WHERE id = 1`,
+		epochRaise: `UPDATE meta SET epoch = epoch + 1 WHERE id = 1`,
+		headSet:    `UPDATE meta SET head_seq = ?, head_hash = ? WHERE id = 1 AND epoch = ?`,
 
 		streamHead: `SELECT COALESCE(MAX(seq), 0) FROM entry WHERE rotation = ? AND token = ?`,
 		entryInsert: `INSERT INTO entry (seq, epoch, at, token, rotation, kind, body, prev, hash)
@@ -81,10 +78,9 @@ func sqliteQueries() queries {
 			WHERE token.due_at IS DISTINCT FROM excluded.due_at`,
 		sealSet: `INSERT INTO sealed (rotation, slot, ciphertext) VALUES (?, ?, ?)
 			ON CONFLICT (rotation, slot) DO UPDATE SET ciphertext = excluded.ciphertext`,
-		sealGet:     `SELECT ciphertext FROM sealed WHERE rotation = ? AND slot = ?`,
-		sealWipe:    `DELETE FROM sealed WHERE rotation = ?`,
-		sealWipeAll: `DELETE FROM sealed`,
-		sealed:      `SELECT DISTINCT rotation FROM sealed ORDER BY rotation`,
+		sealGet:  `SELECT ciphertext FROM sealed WHERE rotation = ? AND slot = ?`,
+		sealWipe: `DELETE FROM sealed WHERE rotation = ?`,
+		sealed:   `SELECT rotation, slot, ciphertext FROM sealed ORDER BY rotation, slot`,
 
 		entries: `SELECT seq, epoch, at, token, rotation, kind, body, prev, hash FROM entry ORDER BY seq`,
 		entriesOf: `SELECT seq, epoch, at, token, rotation, kind, body, prev, hash FROM entry

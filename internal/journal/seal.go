@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"gocloud.dev/secrets"
@@ -17,13 +18,18 @@ import (
 )
 
 const (
-	keySize   = 32
-	checkSlot = rotator.Slot("key check")
+	keySize = 32
+	// oldSuffix is what the name of an earlier key ends in: it opens values and
+	// seals none.
+	oldSuffix = ".old"
 )
 
 // A sealer encrypts values, each bound to its rotation and slot: a ciphertext
 // that was moved to another row does not open there.
-type sealer struct{ keeper *secrets.Keeper }
+type sealer struct {
+	keeper *secrets.Keeper
+	old    *secrets.Keeper // of the key before; nil: there is none
+}
 
 func sealHeader(rotation string, slot rotator.Slot) string {
 	return "rotatord 1\x00" + rotation + "\x00" + string(slot) + "\x00"
@@ -39,6 +45,9 @@ func (s *sealer) seal(ctx context.Context, rotation string, slot rotator.Slot, v
 
 func (s *sealer) unseal(ctx context.Context, rotation string, slot rotator.Slot, ciphertext []byte) (rotator.Secret, error) {
 	plain, err := s.keeper.Decrypt(ctx, ciphertext)
+	if err != nil && s.old != nil {
+		plain, err = s.old.Decrypt(ctx, ciphertext)
+	}
 	if err != nil {
 		return rotator.Secret{}, errors.New("the seal key does not open the value: it was changed, or sealed with another key")
 	}
@@ -49,63 +58,80 @@ func (s *sealer) unseal(ctx context.Context, rotation string, slot rotator.Slot,
 	return rotator.NewSecret(value), nil
 }
 
-// check returns what tells later whether a key is the same.
-func (s *sealer) check(ctx context.Context) ([]byte, error) {
-	return s.seal(ctx, "", checkSlot, rotator.NewSecret(""))
-}
-
-func (s *sealer) fits(ctx context.Context, check []byte) bool {
-	_, err := s.unseal(ctx, "", checkSlot, check)
-	return err == nil
-}
-
-func (s *sealer) close() error { return s.keeper.Close() }
-
-// openSealer loads the key that fits the check in the journal; where the
-// journal is new, a missing key is made. lost tells that what is sealed can't
-// be opened and was given up.
-func (j *Journal) openSealer(ctx context.Context, o Options, check []byte) (lost bool, err error) {
-	if o.SealKeyFile == "" {
-		return false, errors.New("no file for the seal key is named")
+func (s *sealer) close() error {
+	if s.old == nil {
+		return s.keeper.Close()
 	}
-	key, err := loadKey(o.SealKeyFile)
-	missing := errors.Is(err, fs.ErrNotExist)
-	switch {
-	case missing && (check == nil || o.ReplaceSealKey):
-		key, err = makeKey(o.SealKeyFile)
-	case missing:
-		return false, j.keyError(ctx, o.SealKeyFile, "is missing")
+	return errors.Join(s.keeper.Close(), s.old.Close())
+}
+
+// openSealer loads the key, or makes it where it is missing, and the one
+// before it, if there is one. It does not ask whether they open what is sealed:
+// a lost key stops the rotations that need it, and nothing else.
+func openSealer(file string) (*sealer, error) {
+	if file == "" {
+		return nil, errors.New("no file for the seal key is named")
+	}
+	old, err := loadKey(file + oldSuffix)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	hasOld := err == nil
+	key, err := loadKey(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err = makeKey(file)
 	}
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	j.sealer = &sealer{localsecrets.NewKeeper(key)}
-	if check == nil || j.sealer.fits(ctx, check) {
-		return false, nil
+	s := &sealer{keeper: localsecrets.NewKeeper(key)}
+	if hasOld {
+		s.old = localsecrets.NewKeeper(old)
 	}
-	if !o.ReplaceSealKey {
-		return false, j.keyError(ctx, o.SealKeyFile, "is not the one that this journal was sealed with")
-	}
-	return true, nil
+	return s, nil
 }
 
-// keyError says what is lost without the key.
-func (j *Journal) keyError(ctx context.Context, file, what string) error {
-	rotations, err := texts(ctx, j.write, j.q.sealed)
-	if err != nil {
-		return err
+// Seals says which keys open what is sealed.
+type Seals struct {
+	KeyFile string
+	OldFile string   // the key before it; empty: there is none
+	Lost    []string // rotations with a value that no key opens, oldest first
+	NeedOld []string // rotations with a value that only the old key opens
+}
+
+// Seals tries the keys on every sealed value. A journal that is read only has
+// no key and can't tell.
+func (j *Journal) Seals(ctx context.Context) (Seals, error) {
+	if j.sealer == nil {
+		return Seals{}, errReadOnly()
 	}
-	lost := "nothing is sealed with it at present"
-	if len(rotations) > 0 {
-		const most = 5
-		more := ""
-		if len(rotations) > most {
-			more = fmt.Sprintf(" and %d more", len(rotations)-most)
-			rotations = rotations[:most]
+	found := Seals{KeyFile: j.keyFile}
+	if j.sealer.old != nil {
+		found.OldFile = j.keyFile + oldSuffix
+	}
+	rows, err := j.read.QueryContext(ctx, j.q.sealed)
+	if err != nil {
+		return found, j.explain(err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var rotation, slot string
+		var ciphertext []byte
+		if err := rows.Scan(&rotation, &slot, &ciphertext); err != nil {
+			return found, j.explain(err)
 		}
-		lost = "without it these rotations can't go on: " + strings.Join(rotations, ", ") + more
+		if _, err := j.sealer.keeper.Decrypt(ctx, ciphertext); err == nil {
+			continue
+		}
+		needs := &found.NeedOld
+		if _, err := j.sealer.unseal(ctx, rotation, rotator.Slot(slot), ciphertext); err != nil {
+			needs = &found.Lost
+		}
+		if !slices.Contains(*needs, rotation) {
+			*needs = append(*needs, rotation)
+		}
 	}
-	return fmt.Errorf("seal key %q %s: put the right one back from its backup; %s", file, what, lost)
+	return found, j.explain(rows.Err())
 }
 
 func loadKey(path string) (key [keySize]byte, err error) {

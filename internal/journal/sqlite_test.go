@@ -85,14 +85,17 @@ func TestSQLite(t *testing.T) {
 				}
 				return j
 			},
-			OtherKey: func() error {
+			OtherKey: func() rotator.Journal {
 				o := p.options()
 				o.SealKeyFile = filepath.Join(t.TempDir(), "other.key")
 				if err := os.WriteFile(o.SealKeyFile, make([]byte, 32), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				_, err := reopen(o)
-				return err
+				j, err := reopen(o)
+				if err != nil {
+					t.Fatalf("Open() with another key = %v", err)
+				}
+				return j
 			},
 			AtRest:      func() []byte { return p.atRest(t) },
 			Ciphertexts: func() [][]byte { return p.ciphertexts(t) },

@@ -25,9 +25,9 @@ type Subject struct {
 	// Reopen opens the same journal as another owner, as after a crash: the
 	// ones before are not closed, but no longer own it.
 	Reopen func() rotator.Journal
-	// OtherKey tries to open the same journal with another seal key. nil, and
-	// the next two too: the journal stores nothing outside the process.
-	OtherKey func() error
+	// OtherKey is Reopen with another seal key. nil, and the next two too: the
+	// journal stores nothing outside the process.
+	OtherKey func() rotator.Journal
 	// AtRest returns all bytes that are stored at this moment.
 	AtRest func() []byte
 	// Ciphertexts returns all sealed values as they are stored.

@@ -2,6 +2,7 @@ package journaltest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -214,12 +215,22 @@ func testSealKey(t *testing.T, s Subject) {
 	if bytes.Contains(s.AtRest(), []byte(value)) {
 		t.Error("a sealed value is stored as it is")
 	}
-	err := s.OtherKey()
-	if err == nil || !strings.Contains(err.Error(), "key") || !strings.Contains(err.Error(), "01A") {
-		t.Errorf("opening with another key = %v; want an error that names the key and the rotation", err)
+	other := s.OtherKey()
+	if got, err := other.Unseal(t.Context(), "01A", rotator.SlotNew); err == nil || errors.Is(err, rotator.ErrNotFound) || !strings.Contains(err.Error(), "key") {
+		t.Errorf("Unseal with another key = %q, %v; want an error that names the key", got.Reveal(), err)
 	}
-	if got, err := s.Reopen().Unseal(t.Context(), "01A", rotator.SlotNew); err != nil || got.Reveal() != value {
-		t.Errorf("Unseal after another key was refused = %v", err)
+	b := opening("erp", "01B")
+	b.Seal = map[rotator.Slot]rotator.Secret{rotator.SlotNew: rotator.NewSecret(value)}
+	mustAppend(t, other, b)
+	if got, err := other.Unseal(t.Context(), "01B", rotator.SlotNew); err != nil || got.Reveal() != value {
+		t.Errorf("Unseal of what the other key sealed = %v", err)
+	}
+	again := s.Reopen()
+	if got, err := again.Unseal(t.Context(), "01A", rotator.SlotNew); err != nil || got.Reveal() != value {
+		t.Errorf("Unseal with the right key again = %v", err)
+	}
+	if _, err := again.Unseal(t.Context(), "01B", rotator.SlotNew); err == nil || errors.Is(err, rotator.ErrNotFound) {
+		t.Errorf("Unseal of what the other key sealed = %v; want an error that is not ErrNotFound", err)
 	}
 }
 

@@ -1,10 +1,9 @@
--- One row: who owns the journal, where its chain ends, which key seals.
+-- One row: who owns the journal, where its chain ends.
 CREATE TABLE meta (
     id        INTEGER PRIMARY KEY CHECK (id = 1),
     epoch     INTEGER NOT NULL,
     head_seq  INTEGER NOT NULL,
-    head_hash BLOB    NOT NULL,
-    key_check BLOB
+    head_hash BLOB    NOT NULL
 ) STRICT;
 INSERT INTO meta (id, epoch, head_seq, head_hash) VALUES (1, 0, 0, zeroblob(32));
 
