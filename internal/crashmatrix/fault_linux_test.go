@@ -55,7 +55,7 @@ func inTheMiddle(t *testing.T, prepare func(w *world)) *setting {
 // serve starts the daemon, or starts it again.
 func (s *setting) serve() {
 	s.daemon = s.start(s.t, nil, "serve")
-	s.client = server.NewClient(filepath.Join(s.dir, "state", "rotatord.db.sock"))
+	s.client = server.NewClient(s.socket())
 	s.t.Cleanup(s.client.Close)
 }
 

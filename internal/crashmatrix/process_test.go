@@ -82,7 +82,7 @@ func (w *world) startProgram(t *testing.T, env []string, args ...string) *proces
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = w.dir, file, file
 	p.cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "TMPDIR=" + filepath.Join(w.dir, "tmp"),
-		"ADMIN_TOKEN=" + w.sim.AdminToken(), "VAULT_TOKEN=" + w.login,
+		"ADMIN_TOKEN=" + w.sim.AdminToken(), "VAULT_TOKEN=" + w.login, "HOOK_SECRET=" + hookSecret,
 	}, env...)
 	if err := errors.Join(p.cmd.Start(), file.Close()); err != nil {
 		t.Fatal(err)

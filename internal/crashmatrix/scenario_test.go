@@ -2,7 +2,6 @@ package crashmatrix
 
 import (
 	"context"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -112,7 +111,7 @@ func (w *world) play(t *testing.T, o playOptions) (died bool) {
 // daemon ended before.
 func (w *world) playPerson(t *testing.T, p *process) (done bool) {
 	t.Helper()
-	client := server.NewClient(filepath.Join(w.dir, "state", "rotatord.db.sock"))
+	client := server.NewClient(w.socket())
 	defer client.Close()
 	until(t, "end of the rotation", func() bool {
 		if p.over() {

@@ -27,6 +27,8 @@ const (
 	token   = "crm-sync"
 	field   = "INSTASENT_TOKEN"
 	envFile = "crm.env"
+	// hookSecret signs notifications: 32 bytes in base64.
+	hookSecret = "whsec_Y2FuYXJ5IG9mIHRoZSBzaWduaW5nIHNlY3JldCAwMQ=="
 )
 
 // world is one rotatord's surroundings, and the folder where it lives.
@@ -38,6 +40,7 @@ type world struct {
 	vault    *testservers.VaultServer
 	path     string // of the secret in Vault
 	login    string // rotatord's own at Vault
+	api      string // where the workers call the service
 	listen   string // address of the daemon
 
 	first       instasentsim.Issued // what a person made long ago, and the workers use
@@ -50,6 +53,7 @@ type world struct {
 	outputs     int         // files that hold what processes printed
 	lastRefusal error       // of what the person asked for last
 	slow        func() (before, after time.Duration)
+	through     func(link, url string) string // the way rotatord takes to a server; nil: the straight one
 }
 
 var worlds atomic.Int64
@@ -94,9 +98,9 @@ func newWorld(t *testing.T, vault *testservers.VaultServer, s scenario, slow fun
 		"policy": `path "secret/data/crash/*" { capabilities = ["create", "read", "update"] }`,
 	})
 	w.login, _ = vault.Must(t, http.MethodPost, "auth/token/create", map[string]any{"policies": []string{"crash"}})["client_token"].(string)
-	api := w.serve(t, w.sim.API())
-	w.work(t, api)
-	w.configure(t, api)
+	w.api = w.serve(t, w.sim.API())
+	w.work(t, w.api)
+	w.configure(t)
 	return w
 }
 
@@ -125,7 +129,7 @@ func slowly(next http.Handler, slow func() (before, after time.Duration)) http.H
 }
 
 // configure writes rotatord.yaml. Log-ins come from the environment.
-func (w *world) configure(t *testing.T, api string) {
+func (w *world) configure(t *testing.T) {
 	address, err := url.Parse(w.vault.Addr)
 	if err != nil {
 		t.Fatal(err)
@@ -142,15 +146,23 @@ func (w *world) configure(t *testing.T, api string) {
 	}
 	var probes strings.Builder
 	for _, each := range w.workers {
-		_, _ = fmt.Fprintf(&probes, "        - {name: %s, type: http, url: %q, fingerprint_header: X-Token-Fingerprint, unhealthy_status: [500]}\n", each.name, each.health)
+		_, _ = fmt.Fprintf(&probes, "        - {name: %s, type: http, url: %q, fingerprint_header: X-Token-Fingerprint, unhealthy_status: [500]}\n", each.name, w.way("probe", each.health))
 	}
 	vars := map[string]string{
-		"API": api + "/v1", "DASHBOARD": w.serve(t, w.sim.Admin()), "DIR": w.dir, "VAULT": w.serve(t, proxy),
+		"API": w.way("service", w.api) + "/v1", "DASHBOARD": w.way("admin", w.serve(t, w.sim.Admin())), "DIR": w.dir, "VAULT": w.way("vault", w.serve(t, proxy)),
 		"$": "$", "ALREADY": w.scenario.already(), "PATH": w.path, "LISTEN": w.listen, "FIRST": w.first.ID, "PROBES": strings.TrimSuffix(probes.String(), "\n"), "MORE": w.scenario.config,
 	}
 	expand := func(text string) string { return os.Expand(text, func(name string) string { return vars[name] }) }
 	vars["ADMIN"] = strings.TrimSuffix(expand(string(admin)), "\n")
 	w.write(t, "rotatord.yaml", expand(string(template)))
+}
+
+// way is the address that rotatord is told of a server.
+func (w *world) way(link, url string) string {
+	if w.through == nil {
+		return url
+	}
+	return w.through(link, url)
 }
 
 func (w *world) write(t *testing.T, name, text string) {
@@ -205,7 +217,10 @@ func (w *world) live() []liveToken {
 
 // secrets are all values that must be in no file and no output.
 func (w *world) secrets() []string {
-	return append(w.sim.Values(), w.sim.AdminToken(), w.login)
+	return append(w.sim.Values(), w.sim.AdminToken(), w.login, hookSecret)
 }
+
+// socket is where the daemon is asked.
+func (w *world) socket() string { return filepath.Join(w.dir, "state", "rotatord.db.sock") }
 
 func (w *world) firstFingerprint() rotator.Fingerprint { return rotator.FingerprintOf(w.first.Value) }

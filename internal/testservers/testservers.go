@@ -37,7 +37,7 @@ type Server struct {
 }
 
 // Servers lists the servers that `make test` builds beforehand.
-func Servers() []Server { return []Server{vaultServer()} }
+func Servers() []Server { return []Server{vaultServer(), toxiproxyServer()} }
 
 // Build returns the path of a server's binary and builds it first when the
 // cache does not have it; say, if it is not nil, is told before it does. It
