@@ -27,7 +27,7 @@ type stateSpec struct {
 }
 
 type sealKeySpec struct {
-	File string `yaml:"file,omitempty" jsonschema:"description=Path of the key file; made on first start with mode 0600"`
+	File string `yaml:"file,omitempty" jsonschema:"description=Path of the key file; made with mode 0600 where it is missing; the key before it may stand beside it with .old at the end"`
 	KMS  string `yaml:"kms,omitempty" jsonschema:"description=Planned: URL of a key in a KMS: awskms://… gcpkms://… azurekeyvault://… or hashivault://…"`
 }
 

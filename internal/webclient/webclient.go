@@ -72,6 +72,16 @@ func New(o Options) (*http.Client, error) {
 	}, nil
 }
 
+// CheckTLS refuses an address over which secrets would travel in the clear: one
+// without TLS that leaves this machine. allowed: the operator accepts that.
+func CheckTLS(u *url.URL, allowed bool) error {
+	host := u.Hostname()
+	if u.Scheme != "http" || allowed || host == "localhost" || net.ParseIP(host).IsLoopback() {
+		return nil
+	}
+	return errors.New("must be https; or set allow_http: true, and secrets travel in the clear")
+}
+
 // sameHost lets a redirect stay on the host and scheme that was asked: a
 // credential in a header must not travel to another one.
 func sameHost(req *http.Request, via []*http.Request) error {
@@ -125,9 +135,12 @@ func Clean(ctx context.Context, err error) error {
 	var certificate *tls.CertificateVerificationError
 	var dns *net.DNSError
 	var op *net.OpError
+	var record tls.RecordHeaderError
 	switch {
 	case errors.As(err, &certificate):
 		return rotator.Unsent(fmt.Errorf("verify the server's certificate, see ca_file: %w", certificate.Err))
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
+		return rotator.Unsent(fmt.Errorf("the server speaks no TLS there: %w", err))
 	case errors.As(err, &dns), errors.Is(err, syscall.ECONNREFUSED), errors.As(err, &op) && op.Op == "dial":
 		return rotator.Unsent(err)
 	}

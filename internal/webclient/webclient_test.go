@@ -2,9 +2,20 @@ package webclient_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
+	"io"
+	"log"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,26 +47,169 @@ func call(ctx context.Context, t *testing.T, o webclient.Options, url string) (w
 	return answer, err
 }
 
-func TestRedirectToAnotherHostIsRefused(t *testing.T) {
+// A redirect never takes a credential, or the request, to another place.
+func TestRedirects(t *testing.T) {
 	reached := 0
-	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached++ }))
+	count := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached++ })
+	other, secure := httptest.NewServer(count), httptest.NewTLSServer(nil)
 	defer other.Close()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		target := other.URL
-		if r.URL.Path == "/same" {
-			target = "/end"
-		}
+	defer secure.Close()
+	var target string
+	var status int
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/end" {
-			http.Redirect(w, r, target, http.StatusFound)
+			w.Header().Set("Location", target)
+			w.WriteHeader(status)
 		}
-	}))
+	})
+	server := httptest.NewServer(handler)
 	defer server.Close()
-	if _, err := call(t.Context(), t, webclient.Options{}, server.URL+"/?key="+canary); err == nil || reached > 0 {
-		t.Errorf("Do = %v, and the other host saw %d calls; want a refusal", err, reached)
+	secure.Config.Handler = handler
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	block := &pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}
+	if err := os.WriteFile(ca, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	if answer, err := call(t.Context(), t, webclient.Options{}, server.URL+"/same"); err != nil || answer.Status != http.StatusOK {
-		t.Errorf("Do = %d, %v; want the redirect on the same host followed", answer.Status, err)
+	port := strings.TrimPrefix(other.URL, "http://127.0.0.1")
+	for name, place := range map[string]struct{ from, to string }{
+		"another port":       {server.URL, other.URL + "/" + canary},
+		"another host":       {server.URL, "http://localhost" + port},
+		"a link-local host":  {server.URL, "http://169.254.169.254/latest/meta-data/"},
+		"a link-local IPv6":  {server.URL, "http://[fe80::1]/"},
+		"without TLS":        {secure.URL, other.URL},
+		"the same, no TLS":   {secure.URL, strings.Replace(secure.URL, "https", "http", 1)},
+		"another scheme":     {server.URL, "file:///etc/passwd"},
+		"a user in the URL":  {server.URL, "http://" + canary + "@127.0.0.1" + port},
+		"a URL without host": {server.URL, "http:///"},
+	} {
+		for _, status = range []int{301, 302, 303, 307, 308} {
+			target = place.to
+			answer, err := call(t.Context(), t, webclient.Options{CAFile: ca}, place.from+"/?key="+canary)
+			if err == nil || reached > 0 {
+				t.Errorf("%d to %s: Do = %d, %v, and the other place saw %d calls; want a refusal", status, name, answer.Status, err, reached)
+			}
+		}
 	}
+	for _, status = range []int{301, 302, 303, 307, 308} {
+		target = "/end"
+		if answer, err := call(t.Context(), t, webclient.Options{}, server.URL); err != nil || answer.Status != http.StatusOK {
+			t.Errorf("%d: Do = %d, %v; want the redirect on the same host followed", status, answer.Status, err)
+		}
+		target = "/again"
+		if _, err := call(t.Context(), t, webclient.Options{}, server.URL); err == nil || !strings.Contains(err.Error(), "too many redirects") {
+			t.Errorf("%d: Do of a circle = %v; want it cut", status, err)
+		}
+	}
+}
+
+func TestCheckTLS(t *testing.T) {
+	for raw, fine := range map[string]bool{
+		"https://a.example.com": true, "http://127.0.0.1:80": true, "http://[::1]": true, "http://localhost:1": true, "http://127.9.9.9": true,
+		"http://a.example.com": false, "http://10.0.0.1": false, "http://169.254.169.254": false, "http://localhost.example.com": false, "http://0.0.0.0": false,
+	} {
+		u, err := url.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := webclient.CheckTLS(u, false); (err == nil) != fine {
+			t.Errorf("CheckTLS(%q) = %v; want it fine: %t", raw, err, fine)
+		}
+		if err := webclient.CheckTLS(u, true); err != nil {
+			t.Errorf("CheckTLS(%q, allowed) = %v", raw, err)
+		}
+	}
+}
+
+// What is wrong with a certificate is said, and nothing is sent.
+func TestTLS(t *testing.T) {
+	authority, others := newAuthority(t), newAuthority(t)
+	served := 0
+	for name, test := range map[string]struct {
+		certificate tls.Certificate
+		plain       bool
+		say         string // empty: it works
+	}{
+		"right":            {authority.issue(t, "localhost", time.Hour), false, ""},
+		"wrong name":       {authority.issue(t, "vault.example.com", time.Hour), false, "certificate is valid for vault.example.com, not localhost"},
+		"expired":          {authority.issue(t, "localhost", -time.Hour), false, "certificate has expired"},
+		"of an unknown CA": {others.issue(t, "localhost", time.Hour), false, "certificate signed by unknown authority"},
+		"plain HTTP":       {tls.Certificate{}, true, "server gave HTTP response to HTTPS client"},
+	} {
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served++ }))
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		if test.plain {
+			server.Start()
+		} else {
+			server.TLS = &tls.Config{Certificates: []tls.Certificate{test.certificate}, MinVersion: tls.VersionTLS12}
+			server.StartTLS()
+		}
+		_, port, _ := strings.Cut(strings.TrimPrefix(server.URL, "https://"), ":")
+		if test.plain {
+			_, port, _ = strings.Cut(strings.TrimPrefix(server.URL, "http://"), ":")
+		}
+		_, err := call(t.Context(), t, webclient.Options{CAFile: authority.file(t)}, "https://localhost:"+port+"/"+canary)
+		server.Close()
+		switch {
+		case test.say == "" && (err != nil || served != 1):
+			t.Errorf("%s: Do = %v, and %d calls were served; want one", name, err, served)
+		case test.say == "":
+		case err == nil || !strings.Contains(err.Error(), test.say) || !rotator.HadNoEffect(err) || rotator.IsPermanent(err):
+			t.Errorf("%s: Do = %v; want an error without effect that can be tried again and says %q", name, err, test.say)
+		case served > 0:
+			t.Errorf("%s: the call was served", name)
+		}
+		served = 0
+	}
+}
+
+// An authority signs certificates.
+type authority struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &authority{certificate, key}
+}
+
+// issue makes a server's certificate that ends at a time from now.
+func (a *authority) issue(t *testing.T, name string, life time.Duration) tls.Certificate {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), DNSNames: []string{name}, NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(life),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	raw, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &a.key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: a.key}
+}
+
+func (a *authority) file(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func TestAnswersAreBounded(t *testing.T) {

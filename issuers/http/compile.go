@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 
+	"github.com/rotatord/rotatord/internal/webclient"
 	"github.com/rotatord/rotatord/rotator"
 )
 
@@ -123,15 +123,8 @@ func checkBase(text string, allowHTTP bool) error {
 		return errors.New("must not hold a user or password; put the log-in into headers, with a secret")
 	case base.RawQuery != "" || base.ForceQuery || strings.Contains(text, "#"):
 		return errors.New("must not hold a query or a fragment; put queries into the paths of the calls")
-	case base.Scheme == "http" && !allowHTTP && !loopback(base.Hostname()):
-		return errors.New("must be https; or set allow_http: true, and credentials travel in the clear")
 	}
-	return nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return webclient.CheckTLS(base, allowHTTP)
 }
 
 func (k *compiler) create(c Create) createCall {

@@ -52,7 +52,7 @@ func TestValidate(t *testing.T) {
 		{"base is no URL", func(c *Config) { c.BaseURL = "admin.example.com" }, []string{"base_url: is no URL; write it like https://admin.example.com"}},
 		{"base with log-in", func(c *Config) { c.BaseURL = "https://user:canary@admin.example.com" }, []string{"base_url: must not hold a user or password; put the log-in into headers, with a secret"}},
 		{"base with query", func(c *Config) { c.BaseURL = "https://admin.example.com/?x=1" }, []string{"base_url: must not hold a query or a fragment; put queries into the paths of the calls"}},
-		{"base without TLS", func(c *Config) { c.BaseURL = "http://admin.example.com" }, []string{"base_url: must be https; or set allow_http: true, and credentials travel in the clear"}},
+		{"base without TLS", func(c *Config) { c.BaseURL = "http://admin.example.com" }, []string{"base_url: must be https; or set allow_http: true, and secrets travel in the clear"}},
 		{"base without TLS, allowed", func(c *Config) { c.BaseURL, c.AllowHTTP = "http://admin.example.com", true }, nil},
 		{"base on this machine", func(c *Config) { c.BaseURL = "http://[::1]:8080/v1/" }, nil},
 		{"numbers", func(c *Config) { c.MaxCredentials, c.RateLimit = -1, -1 }, []string{"max_credentials: can't be negative", "rate_limit: must be a number of calls a second"}},

@@ -23,6 +23,7 @@ import (
 const (
 	maxCost    = 1_000_000 // of one evaluation, in CEL's units: well below a second
 	checkEvery = 100       // comprehension steps between looks at the context
+	maxText    = 64 << 10  // bytes of an ID or a value
 	maxShown   = 80        // bytes of an expression that an error shows
 )
 
@@ -263,10 +264,14 @@ func (e *expr) string(ctx context.Context, vars map[string]any) (string, error) 
 	return string(text), nil
 }
 
-// needed refuses the empty string.
+// needed refuses the empty string, and one that is no ID or credential for its length.
 func (e *expr) needed(text string, err error) (string, error) {
-	if err == nil && text == "" {
+	switch {
+	case err != nil:
+	case text == "":
 		err = e.fail(errors.New("is empty or null"))
+	case len(text) > maxText:
+		text, err = "", e.fail(fmt.Errorf("is longer than %d bytes", maxText))
 	}
 	return text, err
 }

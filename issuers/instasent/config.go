@@ -21,12 +21,12 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"reflect"
 	"strings"
 	"unicode"
 
+	"github.com/rotatord/rotatord/internal/webclient"
 	httpissuer "github.com/rotatord/rotatord/issuers/http"
 	"github.com/rotatord/rotatord/rotator"
 )
@@ -97,14 +97,8 @@ func checkURL(text string, allowHTTP bool) error {
 		return errors.New("not a URL; use one like " + defaultURL)
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return errors.New("must have no user, query or fragment")
-	case u.Scheme == "http" && !allowHTTP && !onThisMachine(u.Hostname()):
-		return errors.New("must be https: credentials would travel in the clear; allow_http: true allows it")
 	}
-	return nil
-}
-
-func onThisMachine(host string) bool {
-	return host == "localhost" || net.ParseIP(host).IsLoopback()
+	return webclient.CheckTLS(u, allowHTTP)
 }
 
 // A token's params.

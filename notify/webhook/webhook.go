@@ -44,6 +44,7 @@ type Config struct {
 	URL           string               `yaml:"url,omitempty" jsonschema:"description=Where events are posted to. Either this or url_from"`
 	URLFrom       rotator.SecretSource `yaml:"url_from,omitempty" jsonschema:"description=Where a URL that is itself a secret is read from\\, anew for each event"`
 	SigningSecret rotator.SecretSource `yaml:"signing_secret" jsonschema:"required,description=Key of the signature\\, as Standard Webhooks writes it: whsec_ and the base64 of 24 to 64 random bytes; read anew for each event"`
+	AllowHTTP     bool                 `yaml:"allow_http,omitempty" jsonschema:"description=Allow a URL without TLS on another host; events then travel in the clear"`
 	CAFile        string               `yaml:"ca_file,omitempty" jsonschema:"description=PEM file with the only certificate authorities to trust; default: the system's"`
 	Timeout       rotator.Duration     `yaml:"timeout,omitempty" jsonschema:"description=Of one request; default 30s"`
 }
@@ -59,7 +60,7 @@ func (c Config) Validate() error {
 	case c.URL == "":
 		errs = append(errs, rotator.Field("url", errors.New("url or url_from is required")))
 	default:
-		u, err := parseURL(c.URL)
+		u, err := c.parseURL(c.URL)
 		if err == nil && u.User != nil {
 			err = errors.New("a URL with a user or password is a secret; use url_from")
 		}
@@ -69,7 +70,7 @@ func (c Config) Validate() error {
 }
 
 // parseURL never quotes the URL.
-func parseURL(raw string) (*url.URL, error) {
+func (c Config) parseURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil || u.Hostname() == "":
@@ -77,7 +78,7 @@ func parseURL(raw string) (*url.URL, error) {
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, errors.New("not an http or https URL")
 	}
-	return u, nil
+	return u, webclient.CheckTLS(u, c.AllowHTTP)
 }
 
 // New makes a notifier. It reads the CA file and opens no connection.
@@ -164,7 +165,7 @@ func (n *notifier) secrets(ctx context.Context) (*url.URL, *standardwebhooks.Web
 		}
 		raw = strings.TrimSpace(secret.Reveal())
 	}
-	target, err := parseURL(raw)
+	target, err := n.config.parseURL(raw)
 	if err != nil {
 		return nil, nil, rotator.Permanent(fmt.Errorf("url: %w", err))
 	}

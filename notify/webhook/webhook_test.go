@@ -190,6 +190,12 @@ func TestSecretsAreReadAnew(t *testing.T) {
 			t.Errorf("%s: Ping() = nil; want an error", name)
 		}
 	}
+	secretly := config("")
+	secretly.URLFrom = rotator.SecretSource{Env: "HOOK_URL"}
+	t.Setenv("HOOK_URL", "http://hooks.example.com/"+pathSecret)
+	if err := newNotifier(t, secretly).Notify(t.Context(), notifytest.Event("e1")); err == nil || !strings.Contains(err.Error(), "must be https") || strings.Contains(err.Error(), pathSecret) {
+		t.Errorf("Notify() to a secret URL without TLS = %v; want a refusal without the URL", err)
+	}
 	t.Setenv("HOOK_SECRET", "")
 	if err := n.Notify(t.Context(), notifytest.Event("e1")); err == nil || rotator.IsPermanent(err) {
 		t.Errorf("Notify() without the variable = %v; want an error that is not permanent", err)
@@ -278,6 +284,9 @@ func TestValidate(t *testing.T) {
 		"url":             {Config{URL: "https://host/hook", SigningSecret: source}, nil},
 		"url_from":        {Config{URLFrom: source, SigningSecret: source}, nil},
 		"nothing":         {Config{}, []string{"signing_secret", "url"}},
+		"no TLS":          {Config{URL: "http://hidden/hook", SigningSecret: source}, []string{"url"}},
+		"no TLS, allowed": {Config{URL: "http://host/hook", AllowHTTP: true, SigningSecret: source}, nil},
+		"this machine":    {Config{URL: "http://[::1]/hook", SigningSecret: source}, nil},
 		"both":            {Config{URL: "https://host/hook", URLFrom: source, SigningSecret: source}, []string{"url_from"}},
 		"bad source":      {Config{URLFrom: rotator.SecretSource{Env: "X", File: "y"}, SigningSecret: source}, []string{"url_from"}},
 		"no URL":          {Config{URL: "http://%zz/hidden", SigningSecret: source}, []string{"url"}},

@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rotatord/rotatord/internal/webclient"
 	"github.com/rotatord/rotatord/rotator"
 )
 
 // Config is the configuration of the probe.
 type Config struct {
 	URL               string                          `yaml:"url" jsonschema:"required,description=What is asked at each look; http or https\\, without user and password"`
+	AllowHTTP         bool                            `yaml:"allow_http,omitempty" jsonschema:"description=Allow a url without TLS on another host together with secret_headers; they then travel in the clear"`
 	Method            string                          `yaml:"method,omitempty" jsonschema:"enum=GET,enum=HEAD,enum=POST,description=GET (default)\\, HEAD or POST (without a body)"`
 	Headers           map[string]string               `yaml:"headers,omitempty" jsonschema:"description=Headers of the request whose values are not secret"`
 	SecretHeaders     map[string]rotator.SecretSource `yaml:"secret_headers,omitempty" jsonschema:"description=Headers whose whole value is a secret\\, for example Authorization; read anew at each look"`
@@ -29,7 +31,7 @@ var errNotURL = errors.New("not a URL; use one like http://crm-worker:8080/healt
 
 // Validate reports every mistake that can be seen offline.
 func (c Config) Validate() error {
-	errs := []error{rotator.Field("url", checkURL(c.URL))}
+	errs := []error{rotator.Field("url", c.checkURL())}
 	switch c.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodPost:
 	default:
@@ -48,11 +50,11 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func checkURL(raw string) error {
-	if raw == "" {
+func (c Config) checkURL() error {
+	if c.URL == "" {
 		return errors.New("a URL is required, for example http://crm-worker:8080/healthz")
 	}
-	u, err := url.Parse(raw)
+	u, err := url.Parse(c.URL)
 	switch {
 	case err != nil || u.Hostname() == "":
 		return errNotURL
@@ -60,8 +62,10 @@ func checkURL(raw string) error {
 		return errors.New("only http and https can be asked")
 	case u.User != nil:
 		return errors.New("a URL can't hold a user or password; use secret_headers")
+	case len(c.SecretHeaders) == 0:
+		return nil
 	}
-	return nil
+	return webclient.CheckTLS(u, c.AllowHTTP)
 }
 
 func (c Config) checkHeaders() error {

@@ -69,6 +69,10 @@ func TestValidate(t *testing.T) {
 	}{
 		"least":               {ok(func(*Config) {}), nil},
 		"nothing":             {Config{}, []string{"url"}},
+		"no secret, no TLS":   {Config{URL: "http://crm-worker:8080/healthz"}, nil},
+		"secret, no TLS":      {Config{URL: "http://crm-worker:8080/healthz", SecretHeaders: map[string]rotator.SecretSource{"X-Key": source}}, []string{"url"}},
+		"secret, this host":   {Config{URL: "http://127.0.0.1:8080/healthz", SecretHeaders: map[string]rotator.SecretSource{"X-Key": source}}, nil},
+		"secret, allowed":     {Config{URL: "http://crm-worker:8080/healthz", AllowHTTP: true, SecretHeaders: map[string]rotator.SecretSource{"X-Key": source}}, nil},
 		"no URL":              {Config{URL: "http://%zz"}, []string{"url"}},
 		"no host":             {Config{URL: "http:///healthz"}, []string{"url"}},
 		"other scheme":        {Config{URL: "file:///etc/passwd"}, []string{"url"}},

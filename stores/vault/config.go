@@ -24,6 +24,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rotatord/rotatord/internal/webclient"
 	"github.com/rotatord/rotatord/rotator"
 )
 
@@ -40,6 +41,7 @@ const (
 // Config is an entry of type vault.
 type Config struct {
 	Address   string `yaml:"address" json:"address" jsonschema:"required,description=URL of Vault\\, for example https://vault:8200"`
+	AllowHTTP bool   `yaml:"allow_http,omitempty" json:"allow_http,omitempty" jsonschema:"description=Allow an address without TLS on another host; the log-in and all values then travel in the clear"`
 	Mount     string `yaml:"mount,omitempty" json:"mount,omitempty" jsonschema:"description=Path of the KV mount (default secret)"`
 	KVVersion int    `yaml:"kv_version,omitempty" json:"kv_version,omitempty" jsonschema:"enum=0,enum=1,enum=2,description=Version of the KV engine\\, 1 or 2; asked from Vault when not set"`
 	Namespace string `yaml:"namespace,omitempty" json:"namespace,omitempty" jsonschema:"description=Namespace (Vault Enterprise and HCP)"`
@@ -72,7 +74,7 @@ func methods() map[string]struct{ needs, may []string } {
 // Validate implements the contract of every plug-in's Config; it calls nobody.
 func (c Config) Validate() error {
 	return errors.Join(
-		rotator.Field("address", checkAddress(c.Address)),
+		rotator.Field("address", checkAddress(c.Address, c.AllowHTTP)),
 		rotator.Field("mount", checkPath(c.withDefaults().Mount)),
 		rotator.Field("kv_version", checkVersion(c.KVVersion)),
 		c.Auth.validate(),
@@ -94,7 +96,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func checkAddress(address string) error {
+func checkAddress(address string, allowHTTP bool) error {
 	parsed, err := url.Parse(address)
 	switch {
 	case address == "":
@@ -106,7 +108,7 @@ func checkAddress(address string) error {
 	case parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "":
 		return errors.New("must not have a user, a query or a fragment")
 	}
-	return nil
+	return webclient.CheckTLS(parsed, allowHTTP)
 }
 
 func checkVersion(version int) error {

@@ -35,6 +35,10 @@ func TestExample(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	env := rotator.SecretSource{Env: "X"}
+	allowed := Config{Address: "http://vault:8200", AllowHTTP: true, Auth: Auth{Method: "token", Token: env}}
+	if err := allowed.Validate(); err != nil {
+		t.Errorf("Validate() with allow_http = %v", err)
+	}
 	for name, test := range map[string]struct {
 		config Config
 		want   []string
@@ -48,6 +52,7 @@ func TestValidate(t *testing.T) {
 			Config{Address: "https://u:s3cr3t@v?q#f", Auth: Auth{Method: "token", Token: rotator.SecretSource{Env: "A", File: "b"}}},
 			[]string{"address: must not have a user", "auth.token: a secret names exactly one"},
 		},
+		"no TLS": {Config{Address: "http://vault:8200", Auth: Auth{Method: "token", Token: env}}, []string{"address: must be https"}},
 	} {
 		err := test.config.Validate()
 		if err == nil || strings.Contains(err.Error(), "s3cr3t") || strings.Count(err.Error(), "\n") != len(test.want)-1 {
