@@ -46,6 +46,18 @@ func TestNoCoreDump(t *testing.T) {
 	if err := unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_CORE, nil, &got); err != nil {
 		t.Fatal(err)
 	}
+	// What is not dumpable belongs to root, whoever runs it; and root can't attach
+	// to it without its capability. The flag itself only the process can read.
+	if before, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil || before != 1 {
+		t.Fatalf("dumpable = %d, %v; want 1 in a test", before, err)
+	}
+	t.Cleanup(func() { _ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) })
+	if err := undumpable(); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil || after != 0 {
+		t.Errorf("dumpable = %d, %v; want 0", after, err)
+	}
 	if got.Cur != 0 || got.Max != before.Max {
 		t.Errorf("RLIMIT_CORE of `rotatord provide` = %+v; want 0 and the hard limit %d as it was", got, before.Max)
 	}

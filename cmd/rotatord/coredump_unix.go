@@ -21,5 +21,5 @@ func noCoreDump() error {
 	if err != nil {
 		return fmt.Errorf("switch core dumps off: %w", err)
 	}
-	return nil
+	return undumpable()
 }

@@ -20,6 +20,7 @@ func fileWarnings(f *File) []string {
 	if state.SealKeyFile != "" {
 		look(state.SealKeyFile, 0o077, "others can read the key")
 	}
+	warnings = append(warnings, exposed(state.SQLitePath(), state.SealKeyFile)...)
 	seen := map[string]bool{"": true}
 	for _, secret := range f.secrets {
 		if path := secret.Source.File; !seen[path] {

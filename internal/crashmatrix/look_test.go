@@ -1,10 +1,14 @@
 package crashmatrix
 
 import (
+	"bytes"
 	"database/sql"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -184,9 +188,9 @@ func (w *world) lookForValues(f *found) {
 			return err
 		}
 		for _, secret := range secrets {
-			if strings.Contains(string(text), secret) {
+			if how := shows(text, secret); how != "" {
 				f.values++
-				f.problem("%s holds the value with fingerprint %s", entry.Name(), rotator.FingerprintOf(secret))
+				f.problem("%s holds the value with fingerprint %s, %s", entry.Name(), rotator.FingerprintOf(secret), how)
 			}
 		}
 		if strings.Contains(string(text), "panic:") || strings.Contains(string(text), "goroutine ") {
@@ -197,4 +201,25 @@ func (w *world) lookForValues(f *found) {
 	if err != nil {
 		f.problem("search for values: %v", err)
 	}
+}
+
+// shows tells how a text has a secret in it; empty: it does not.
+func shows(text []byte, secret string) string {
+	quoted, _ := json.Marshal(secret) // a string can be encoded
+	forms := map[string]string{
+		"as it is": secret, "in hexadecimal": hex.EncodeToString([]byte(secret)),
+		"escaped for a URL": url.QueryEscape(secret), "escaped for JSON": strings.Trim(string(quoted), `"`),
+	}
+	for offset := range 3 { // where in a longer text it stands changes all digits
+		inner := strings.Repeat("x", offset) + secret
+		whole := inner[:len(inner)/3*3]
+		forms[fmt.Sprintf("in base64, %d behind", offset)] = base64.StdEncoding.EncodeToString([]byte(whole))[offset+1:]
+		forms[fmt.Sprintf("in base64 for URLs, %d behind", offset)] = base64.RawURLEncoding.EncodeToString([]byte(whole))[offset+1:]
+	}
+	for how, form := range forms {
+		if bytes.Contains(text, []byte(form)) {
+			return how
+		}
+	}
+	return ""
 }

@@ -79,6 +79,9 @@ func (w *world) startProgram(t *testing.T, env []string, args ...string) *proces
 		t.Fatal(err)
 	}
 	p.cmd = exec.Command(args[0], args[1:]...) //nolint:noctx // the test ends it
+	if w.typed != "" {
+		p.cmd.Stdin = strings.NewReader(w.typed)
+	}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = w.dir, file, file
 	p.cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "TMPDIR=" + filepath.Join(w.dir, "tmp"),

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -50,6 +51,8 @@ type world struct {
 	workers     []*worker
 	deaf        atomic.Bool // no worker takes up a rollout
 	resumes     bool        // the person lets a held rotation look again
+	typed       string      // what the next processes read from standard input
+	canaries    []string    // more secrets that must be in no file and no output
 	outputs     int         // files that hold what processes printed
 	lastRefusal error       // of what the person asked for last
 	slow        func() (before, after time.Duration)
@@ -217,7 +220,7 @@ func (w *world) live() []liveToken {
 
 // secrets are all values that must be in no file and no output.
 func (w *world) secrets() []string {
-	return append(w.sim.Values(), w.sim.AdminToken(), w.login, hookSecret)
+	return slices.Concat(w.sim.Values(), []string{w.sim.AdminToken(), w.login, hookSecret}, w.canaries)
 }
 
 // socket is where the daemon is asked.

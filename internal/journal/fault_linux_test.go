@@ -106,3 +106,38 @@ func TestReadOnlyDisk(t *testing.T) {
 		t.Errorf("Verify on a disk that is read only = %+v, %v; want 1 entry", report, err)
 	}
 }
+
+// TestNoHandleIsLeft opens and closes a journal again and again.
+func TestNoHandleIsLeft(t *testing.T) {
+	handles := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Skipf("open files can't be counted here: %v", err)
+		}
+		return len(entries)
+	}
+	p := newPlace(t)
+	before := handles()
+	for range 20 {
+		j := p.open(t)
+		if err := see(t, j, "crm"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := j.Seals(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		reader, err := journal.Open(t.Context(), journal.Options{DSN: "sqlite:" + p.db(), ReadOnly: true})
+		if err == nil {
+			err = reader.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after := handles(); after > before {
+		t.Errorf("%d files are open after 20 openings; %d were before", after, before)
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -21,6 +23,7 @@ type ToxiproxyServer struct {
 
 	*process
 	client *http.Client
+	made   atomic.Int64
 }
 
 // Toxiproxy starts a Toxiproxy for a test and stops it at the test's end;
@@ -51,7 +54,10 @@ func (s *ToxiproxyServer) Proxy(t testing.TB, name, upstream string) *ToxiProxy 
 	var made struct {
 		Listen string `json:"listen"`
 	}
-	s.call(t, http.MethodPost, "/proxies", map[string]any{"name": name, "listen": "127.0.0.1:0", "upstream": upstream, "enabled": true}, &made)
+	// An address of its own: while it is down, nobody else takes its port.
+	n := s.made.Add(1)
+	listen := fmt.Sprintf("127.%d.%d.%d:0", 100+os.Getpid()%100, n/250, n%250+1)
+	s.call(t, http.MethodPost, "/proxies", map[string]any{"name": name, "listen": listen, "upstream": upstream, "enabled": true}, &made)
 	return &ToxiProxy{Addr: made.Listen, server: s, name: name}
 }
 
