@@ -263,40 +263,6 @@ func (e *Engine) checkProvided(ctx context.Context, t Token, value Secret) error
 	return nil
 }
 
-// StartDue opens a rotation for every token that is due and returns their IDs.
-func (e *Engine) StartDue(ctx context.Context) ([]string, error) {
-	due, err := e.Journal.Due(ctx, time.Now())
-	if err != nil {
-		return nil, fmt.Errorf("read due tokens: %w", err)
-	}
-	var ids []string
-	var failed []error
-	for _, name := range due {
-		t, err := e.token(name)
-		if err != nil {
-			continue // no longer configured
-		}
-		record, err := e.record(ctx, name)
-		if err != nil {
-			return ids, err
-		}
-		d := DueOf(t.Schedule, record)
-		if d.At.IsZero() || d.At.After(time.Now()) || d.Reason != Leak && record.Failures >= MaxFailures {
-			continue
-		}
-		id, err := e.Rotate(ctx, RotateRequest{Token: name, Reason: d.Reason, By: "schedule", Why: "due by " + d.Rule})
-		if errors.Is(err, ErrConflict) {
-			continue // one is open
-		}
-		if err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		ids = append(ids, id)
-	}
-	return ids, errors.Join(failed...)
-}
-
 // recordDue writes down when each token is due, and that it was seen.
 func (e *Engine) recordDue(ctx context.Context) error {
 	records, err := e.Journal.Tokens(ctx)
@@ -304,7 +270,7 @@ func (e *Engine) recordDue(ctx context.Context) error {
 		return fmt.Errorf("read tokens: %w", err)
 	}
 	e.mu.Lock()
-	tokens := make([]Token, 0, len(e.tokens))
+	tokens := make([]*Token, 0, len(e.tokens))
 	for _, t := range e.tokens {
 		tokens = append(tokens, t)
 	}

@@ -13,7 +13,7 @@ import (
 type Options struct {
 	Journal       Journal
 	Dispatcher    Dispatcher
-	Tokens        []Token
+	Tokens        []Token // not to be changed afterwards
 	Logger        *slog.Logger
 	MaxConcurrent int           // rotations that run at once, leaks not counted; 0: 8
 	ActTimeout    time.Duration // of one call to a plug-in; 0: one minute
@@ -42,10 +42,11 @@ type Engine struct {
 	tells      sync.WaitGroup
 
 	mu      sync.Mutex
-	tokens  map[string]Token
+	tokens  map[string]*Token
 	runs    map[string]*run // open rotations in memory
 	room    map[string]bool // rotations that run: at most MaxConcurrent, leaks not counted
-	queue   []string        // rotations that wait for room
+	queue   []string        // rotations that wait for room, and some that do no longer
+	queued  map[string]bool // those that do
 	changed chan struct{}   // closed at the next change of any rotation
 	started bool
 }
@@ -61,17 +62,18 @@ func NewEngine(o Options) *Engine {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{Options: o, runs: map[string]*run{}, room: map[string]bool{}, changed: make(chan struct{})}
+	e := &Engine{Options: o, runs: map[string]*run{}, room: map[string]bool{}, queued: map[string]bool{}, changed: make(chan struct{})}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.tellCtx, e.tellCancel = context.WithCancel(context.Background())
 	e.setTokens(o.Tokens)
+	e.Tokens = nil // Reload brings others, and nobody must keep these
 	return e
 }
 
 func (e *Engine) setTokens(tokens []Token) {
-	byName := make(map[string]Token, len(tokens))
-	for _, t := range tokens {
-		byName[t.Name] = t
+	byName := make(map[string]*Token, len(tokens))
+	for i := range tokens {
+		byName[tokens[i].Name] = &tokens[i]
 	}
 	e.mu.Lock()
 	e.tokens = byName
@@ -183,7 +185,7 @@ func (e *Engine) token(name string) (Token, error) {
 	if !ok {
 		return Token{}, fmt.Errorf("token %q is not in the configuration: %w", name, ErrNotFound)
 	}
-	return t, nil
+	return *t, nil
 }
 
 // record returns what the journal knows of a token; nothing is no error.

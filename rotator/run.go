@@ -28,6 +28,9 @@ const journalPause = 5 * time.Second
 // comes near it, and a mistake here must not fill the journal.
 const maxTurns = 1000
 
+// maxMoves bounds how many moves are written with what led to them.
+const maxMoves = 8
+
 // run returns the rotation in memory, or an empty one to load.
 func (e *Engine) run(id string) *run {
 	e.mu.Lock()
@@ -61,7 +64,9 @@ func (e *Engine) load(ctx context.Context, r *run) error {
 	}
 	known := r.state.Head // 0: this process has not seen it yet
 	r.state, r.loaded = state, true
-	e.unsealAll(ctx, r)
+	if len(entries) > 1 { // with the first one, nothing is sealed
+		e.unsealAll(ctx, r)
+	}
 	if i := slices.IndexFunc(entries, func(e Entry) bool { return e.Seq > known }); known > 0 && i >= 0 {
 		e.told(ctx, r, entries[i:]) // written, though the journal's answer was lost
 	}
@@ -174,9 +179,8 @@ func (e *Engine) turn(ctx context.Context, r *run) (wake time.Time, again bool, 
 		}
 		return action.Until, false, nil
 	}
-	entries, sealed := r.decide(action, now)
-	if len(entries) > 0 {
-		if err := e.append(ctx, r, entries, sealed); err != nil {
+	if entry, ok := decide(&r.state, action, now); ok {
+		if err := e.append(ctx, r, []Entry{entry}, nil); err != nil {
 			r.mu.Unlock()
 			return time.Time{}, false, err
 		}
@@ -186,11 +190,11 @@ func (e *Engine) turn(ctx context.Context, r *run) (wake time.Time, again bool, 
 	return time.Time{}, true, a.do(ctx)
 }
 
-// decide returns the entries that an action writes before anything is done:
-// an intent for what changes the world, the whole of it for what changes only
-// the journal, nothing for what only reads.
-func (r *run) decide(a Action, now time.Time) ([]Entry, map[Slot]Secret) {
-	entry := Entry{At: now, Course: r.state.Course, Step: r.state.Step, Target: a.Target, Why: a.Why}
+// decide returns the entry that an action writes before anything is done: an
+// intent for what changes the world, the whole of it for what changes only the
+// journal, nothing for what only reads.
+func decide(s *State, a Action, now time.Time) (entry Entry, ok bool) {
+	entry = Entry{At: now, Course: s.Course, Step: s.Step, Target: a.Target, Why: a.Why}
 	switch a.Kind {
 	case DoMove:
 		entry.Kind, entry.Trigger = EntryMoved, a.Trigger
@@ -201,13 +205,13 @@ func (r *run) decide(a Action, now time.Time) ([]Entry, map[Slot]Secret) {
 	case DoRemind:
 		entry.Kind = EntryReminded
 	case DoClose:
-		entry.Kind, entry.Status = EntryClosed, r.state.Ending
+		entry.Kind, entry.Status = EntryClosed, s.Ending
 	case DoIssue, DoSettle, DoStore, DoDeploy, DoRevoke:
-		entry.Kind, entry.Attempt = EntryIntent, r.state.attempt(a)
+		entry.Kind, entry.Attempt = EntryIntent, s.attempt(a)
 	case DoNothing, DoPreflight, DoCapture, DoCheck, DoScopes, DoLook, DoReread, DoReconcile:
-		return nil, nil
+		return Entry{}, false
 	}
-	return []Entry{entry}, nil
+	return entry, true
 }
 
 // attempt counts the acts on a target within the step.
@@ -239,7 +243,8 @@ func (e *Engine) takeRoom(id string) bool {
 	case len(e.room) < e.MaxConcurrent:
 		e.room[id] = true
 	default:
-		if !slices.Contains(e.queue, id) {
+		if !e.queued[id] {
+			e.queued[id] = true
 			e.queue = append(e.queue, id)
 		}
 		return false
@@ -252,29 +257,49 @@ func (e *Engine) leaveRoom(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.room, id)
-	e.queue = slices.DeleteFunc(e.queue, func(queued string) bool { return queued == id })
+	delete(e.queued, id)
 	for len(e.queue) > 0 && len(e.room) < e.MaxConcurrent {
 		next := e.queue[0]
 		e.queue = e.queue[1:]
+		if !e.queued[next] {
+			continue // it has left
+		}
+		delete(e.queued, next)
 		e.room[next] = true
 		e.Dispatcher.WakeAt(next, time.Now())
 	}
 }
 
-// append writes entries and takes them into the state. It must be called with
-// r.mu held. After an error memory may be behind the journal: drop the run.
+// append writes entries, and with them the moves to which they lead, and takes
+// them into the state. It must be called with r.mu held. After an error memory
+// may be behind the journal: drop the run.
 func (e *Engine) append(ctx context.Context, r *run, entries []Entry, seal map[Slot]Secret) error {
 	next := r.state.clone()
-	for i := range entries {
-		entries[i].Token, entries[i].Rotation = r.state.Token, r.id
-		if err := next.apply(entries[i]); err != nil {
+	add := func(entry *Entry) error {
+		entry.Token, entry.Rotation = r.state.Token, r.id
+		if err := next.apply(*entry); err != nil {
 			return fmt.Errorf("append to rotation %q: %w", r.id, err)
 		}
+		return nil
+	}
+	for i := range entries {
+		if err := add(&entries[i]); err != nil {
+			return err
+		}
+	}
+	u, token := e.setup(next.Token)
+	action := Next(next, u, time.Now())
+	for moves := 0; moves < maxMoves && (action.Kind == DoMove || action.Kind == DoClose); moves++ {
+		entry, _ := decide(&next, action, time.Now())
+		if err := add(&entry); err != nil {
+			return err
+		}
+		entries = append(slices.Clip(entries), entry)
+		action = Next(next, u, time.Now())
 	}
 	a := Append{Token: r.state.Token, Rotation: r.id, Head: r.state.Head, Entries: entries, Seal: seal}
-	u, token := e.setup(next.Token)
 	summary := next.Summary()
-	if action := Next(next, u, time.Now()); action.Kind == DoNothing {
+	if action.Kind == DoNothing {
 		summary.WakeAt = action.Until
 	}
 	a.Summary = &summary

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -116,6 +117,7 @@ func (d *daemon) run(ctx context.Context, started time.Time, hangup <-chan os.Si
 	if err := d.engine.Start(ctx, true); err != nil {
 		return errors.Join(fmt.Errorf("take up open rotations: %w", err), socket.Close(), public.Close())
 	}
+	debug.FreeOSMemory() // the start took several times of what the idling will
 	d.ready.Store(true)
 	ended := make(chan error, 2)
 	go func() { ended <- api.Serve(ctx, socket) }()

@@ -51,7 +51,7 @@ func openSQLite(ctx context.Context, shown string, o Options) (b backend, err er
 		sync = "OFF"
 	}
 	b.write, err = file.connect(ctx, 1, "mode=rw", "_txlock=immediate", "_pragma=busy_timeout(5000)", "_pragma=journal_mode(WAL)",
-		"_pragma=synchronous("+sync+")", "_pragma=secure_delete(ON)", "_pragma=foreign_keys(ON)", "_pragma=cache_size(-16000)")
+		"_pragma=synchronous("+sync+")", "_pragma=secure_delete(ON)", "_pragma=foreign_keys(ON)", "_pragma=cache_size(-4000)")
 	if err != nil {
 		return b, err
 	}
