@@ -45,6 +45,12 @@ crash-matrix: ## kill rotatord at every point and write the table into docs/cras
 	go run ./internal/testservers/cmd/build
 	go test -count=1 -timeout 60m ./internal/crashmatrix -run TestMatrix -matrix all -write docs/crash-matrix.md -v
 
+.PHONY: network
+network: ## disturb every connection at each step of a rotation (three minutes)
+	@tools/setup go
+	go run ./internal/testservers/cmd/build
+	go test -count=1 ./internal/crashmatrix -run TestNetwork -network all -v
+
 .PHONY: mutants
 mutants: ## switch off each defence in turn: the tests must see the promise break
 	@tools/setup go
@@ -58,6 +64,11 @@ soak: ## kill rotatord 500 times at random, then draw 4 × WORLDS new worlds (de
 	go run ./internal/testservers/cmd/build
 	go test -count=1 -timeout 4h ./internal/crashmatrix -run TestKill -rounds 500 -v
 	go test -count=1 -timeout 24h ./rotator -run TestPromises -sim.fresh -rapid.checks=$(WORLDS) -v
+
+.PHONY: bench
+bench: ## measure speed, memory and lateness beside a bare loop (ten minutes on a quiet machine)
+	@tools/setup go
+	go run ./bench/cmd/bench
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (default 60s)
