@@ -87,7 +87,7 @@ func NewService(delay time.Duration, tokens int) *Service {
 func tokenName(i int) string { return fmt.Sprintf("token-%06d", i) }
 
 // Tokens returns the configuration of n tokens of the service. A rotation makes
-// ten calls one after another, and an eleventh at the same time as another.
+// eleven calls one after another, and a twelfth at the same time as another.
 func (s *Service) Tokens(n int) []rotator.Token {
 	tokens := make([]rotator.Token, n)
 	policies := rotator.DefaultPolicies()
@@ -306,5 +306,12 @@ func (s *Service) bareRotation(ctx context.Context, t rotator.Token) error {
 	if err := s.Revoke(ctx, rotator.RevokeRequest{Token: t.Name, Credential: old}); err != nil {
 		return err
 	}
-	return check(before.Value, rotator.Dead)
+	if err := check(before.Value, rotator.Dead); err != nil {
+		return err
+	}
+	listed, err := s.List(ctx, rotator.ListRequest{Token: t.Name})
+	if err == nil && len(listed) != 1 {
+		err = fmt.Errorf("%d credentials are live and not 1", len(listed))
+	}
+	return err
 }

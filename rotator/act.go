@@ -17,6 +17,7 @@ type act struct {
 	setup  Setup
 	state  State
 	action Action
+	began  time.Time // of an act with an intent: when that was decided; else zero
 }
 
 // stopGrace is how long a call may go on after the process was told to stop.
@@ -38,6 +39,8 @@ func (a act) do(ctx context.Context) error {
 		return a.reread(ctx)
 	case DoReconcile:
 		return a.reconcile(ctx)
+	case DoCount:
+		return a.count(ctx)
 	case DoIssue:
 		return a.issue(ctx)
 	case DoSettle:
@@ -56,7 +59,10 @@ func (a act) do(ctx context.Context) error {
 // call runs one call to a plug-in under the act's time-out. A plug-in that
 // panics has failed; a stop gives it a little time to finish.
 func (a act) call(ctx context.Context, timeout time.Duration, f func(ctx context.Context) error) (err error) {
-	timeout = a.run.within(timeout)
+	timeout = a.left(a.run.within(timeout))
+	if timeout <= 0 {
+		return Unsent(errors.New("there is no time left for the call"))
+	}
 	inner, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() {
@@ -83,6 +89,18 @@ func (a act) call(ctx context.Context, timeout time.Duration, f func(ctx context
 		return err
 	}
 	return nil
+}
+
+// left shortens a time-out by what has passed since the intent: whoever takes
+// over a journal waits that long for effects of the process before, and no
+// longer. A process that stood still meanwhile must not act.
+func (a act) left(timeout time.Duration) time.Duration {
+	if a.began.IsZero() {
+		return timeout
+	}
+	now := time.Now()
+	passed := max(now.Sub(a.began), now.Round(0).Sub(a.began.Round(0))) // by both clocks: one of them stops with the machine
+	return min(timeout, a.engine.ActTimeout-passed)
 }
 
 // entry starts an entry of this act.

@@ -232,23 +232,54 @@ func (a act) settle(ctx context.Context) error {
 	return a.write(ctx, outcome)
 }
 
-func (a act) endStrays(ctx context.Context) error {
+// strays lists the credentials of this rotation's marker but the one to keep.
+func (a act) strays(ctx context.Context) ([]Credential, error) {
 	listed, err := a.list(ctx)
 	if err != nil {
-		return fmt.Errorf("list credentials: %w", err)
+		return nil, fmt.Errorf("list credentials: %w", err)
 	}
 	keep := a.state.New.ID
 	if a.state.Course == RollBack {
 		keep = ""
 	}
 	if keep == "" && a.state.Course != RollBack && a.state.New.Known() {
-		return nil // nobody knows which of them is the one to keep
+		return nil, nil // nobody knows which of them is the one to keep
 	}
 	marker := Marker(a.token.Name, a.run.id)
-	for _, c := range listed {
-		if c.Name != marker || c.ID == keep {
-			continue
-		}
+	return slices.DeleteFunc(listed, func(c Credential) bool { return c.Name != marker || c.ID == keep }), nil
+}
+
+// count looks whether the issuer made one credential, and not two.
+func (a act) count(ctx context.Context) error {
+	outcome, ok := a.counted(ctx)
+	if !ok {
+		return nil
+	}
+	return a.write(ctx, outcome)
+}
+
+func (a act) counted(ctx context.Context) (outcome Entry, ok bool) {
+	outcome = a.entry(EntryOutcome)
+	outcome.Target = targetCount
+	strays, err := a.strays(ctx)
+	switch {
+	case interrupted(ctx, err):
+		return outcome, false
+	case err != nil:
+		return a.failed(outcome, "issuer "+a.token.IssuerName, err, a.state.Tries), true
+	case len(strays) > 0:
+		outcome.Verdict = Live
+		outcome.Why = fmt.Sprintf("the issuer made %d more of this name", len(strays))
+	}
+	return outcome, true
+}
+
+func (a act) endStrays(ctx context.Context) error {
+	strays, err := a.strays(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range strays {
 		if err := a.call(ctx, a.engine.ActTimeout, func(ctx context.Context) error {
 			return a.token.Issuer.Revoke(ctx, a.revokeRequest(c))
 		}); err != nil {
@@ -286,6 +317,11 @@ func (a act) check(ctx context.Context) error {
 		entry = a.failed(entry, "issuer "+a.token.IssuerName+": check", err, a.state.Tries+a.state.Checks)
 	} else if verdict != Live || a.state.Step == StepConfirm {
 		entry.RetryAt = entry.At.Add(backOff(time.Second, a.state.Tries, 10*time.Second))
+	}
+	if dead := verdict == Dead && err == nil; dead && a.state.Step == StepConfirm && a.state.mustCount(a.setup) && !a.state.EverDoubted {
+		if outcome, ok := a.counted(ctx); ok { // in the same breath: one append less
+			return a.write(ctx, entry, outcome)
+		}
 	}
 	return a.write(ctx, entry)
 }

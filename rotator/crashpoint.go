@@ -49,7 +49,7 @@ func crashAppend(entries []Entry, when string) {
 	for _, e := range entries {
 		kind := string(e.Kind)
 		switch e.Target {
-		case targetPreflight, targetCapture, targetSettle, targetScopes:
+		case targetPreflight, targetCapture, targetSettle, targetScopes, targetCount:
 			kind += "." + e.Target
 		}
 		if !slices.Contains(kinds, kind) {

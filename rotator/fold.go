@@ -119,9 +119,10 @@ func (s *State) applyOutcome(e Entry) error {
 		}
 		s.Revoked = true
 		s.markRevoked(e.At)
-	case StepProbe, StepConfirm:
-		s.clearTries() // a sweep of strays
-		s.EverDoubted = false
+	case StepProbe, StepConfirm: // strays were looked for, and ended
+		s.clearTries()
+		s.EverDoubted = e.Target == targetCount && e.Verdict == Live
+		s.Counted = true
 	}
 	return nil
 }
@@ -132,7 +133,8 @@ const (
 	targetCapture   = "capture" // of step revoke: what can be known of the old credential
 	targetSettle    = "settle"  // ends strays of an issue whose answer was lost
 	targetScopes    = "scopes"
-	targetOld       = "old" // of a check: the old credential, before the way back
+	targetCount     = "count" // of step confirm: Verdict is live where strays were found
+	targetOld       = "old"   // of a check: the old credential, before the way back
 )
 
 // capture takes up what the stores told of the old credential.
@@ -158,7 +160,7 @@ func (s *State) applyIssued(e Entry) {
 		s.ScopesDone = true
 	default:
 		if e.Credential != nil {
-			s.New, s.EnteredAt, s.NewVerdict = *e.Credential, e.At, ""
+			s.New, s.EnteredAt, s.NewVerdict, s.Counted = *e.Credential, e.At, "", false
 		}
 	}
 }
@@ -313,6 +315,7 @@ func (s *State) approve(kind HoldKind, e Entry) {
 	case HoldInDoubt:
 		s.Doubt = false
 		s.EverDoubted = s.EverDoubted && s.Step != StepConfirm
+		s.Counted = s.Counted || s.Step == StepConfirm
 	case HoldUnconfirmed:
 		s.Dead[s.victim().Fingerprint] = e.At
 	default:

@@ -37,6 +37,7 @@ const (
 	DoScopes    ActionKind = "scopes"
 	DoLook      ActionKind = "look"
 	DoReread    ActionKind = "reread"
+	DoCount     ActionKind = "count" // the credentials of this rotation's marker, before the end
 	DoReconcile ActionKind = "reconcile"
 
 	DoIssue  ActionKind = "issue"
@@ -104,7 +105,7 @@ func next(s State, u Setup, now time.Time) Action {
 	case !sameStores(s, u) && s.Step != StepRevoke && s.Step != StepConfirm:
 		return hold(HoldConfig, nil, "the token's stores changed in the configuration during the rotation; put them back, then resume")
 	case s.Pending != nil:
-		return nextReconcile(s, now)
+		return nextReconcile(s, u, now)
 	case s.Decision == Abort && s.noWayBack():
 		return hold(HoldStore, nil, "the service refuses the old credential, so there is no way back; mend the cause, then resume")
 	case s.Decision == Abort:
@@ -139,7 +140,12 @@ func hasRow(p Position, t Trigger) bool {
 
 // nextReconcile: the process died, or the journal failed, between an intent and
 // its outcome. The world is asked what came of it.
-func nextReconcile(s State, now time.Time) Action {
+func nextReconcile(s State, u Setup, now time.Time) Action {
+	// A process that stood still may wake up in the middle of ending strays: what
+	// is issued before its call must end could be one of them.
+	if from := s.Pending.At.Add(u.ActTimeout); s.Pending.Target == targetSettle && now.Before(from) {
+		return sleep(from)
+	}
 	failing := s.Failing
 	if st := s.store(s.Pending.Target); s.Pending.Step == StepStore && st != nil {
 		failing = st.Failing
@@ -215,7 +221,7 @@ func nextIssue(s State, u Setup, now time.Time) Action {
 	case s.Asked != nil:
 		return nudge(s, s.DeadlineAt(u), now)
 	case s.Doubt && !u.CanList:
-		return lostAnswer(s)
+		return lostAnswer(s, u, now)
 	case s.Doubt:
 		if s.GaveUp {
 			return hold(HoldInDoubt, nil, "credentials named %q can't be listed or ended: %s; mend it, then resume", Marker(s.Token, s.ID), s.LastErr)
@@ -291,16 +297,19 @@ func nextConfirm(s State, u Setup, now time.Time) Action {
 	case !dead && victim.Known() && s.Course != RollBack && s.OldRevokedAt.IsZero():
 		return move(TriggerAgain, "the old credential became known after the revoke")
 	case dead && s.Doubt && !u.CanList: // given up with an answer of the issuer lost
-		return lostAnswer(s)
+		return lostAnswer(s, u, now)
 	case dead && s.EverDoubted && u.CanList && s.Course != RevokeFirst: // there the strays come last
 		if s.GaveUp || s.Tries >= maxTries {
-			return hold(HoldInDoubt, nil, "credentials named %q can't be listed or ended: %s; mend it, then resume; or end all but %s, then approve",
-				Marker(s.Token, s.ID), s.LastErr, describe(s.target()))
+			return straysInDoubt(s)
 		}
 		if from := s.DoubtedAt.Add(u.ActTimeout); now.Before(from) {
 			return sleep(from) // a call that was given up may still have its effect for as long as one may take
 		}
 		return whenDue(s.Failing, now, Action{Kind: DoSettle, Target: targetSettle})
+	case dead && s.mustCount(u) && (s.GaveUp || s.Tries >= maxTries):
+		return straysInDoubt(s)
+	case dead && s.mustCount(u):
+		return whenDue(s.Failing, now, Action{Kind: DoCount, Target: targetCount})
 	case dead:
 		return move(TriggerOK, "")
 	case s.Course == RevokeFirst && (!victim.Known() || s.Checks > 0 && (s.ByHand || s.Checks >= confirmChecks || s.GaveUp)):

@@ -61,10 +61,21 @@ func cantReplace(s State, what string) Action {
 	return hold(HoldPreflight, nil, "%s; mend it, then resume%s", what, orAbort(s))
 }
 
-// lostAnswer: only a person can look whether the issuer made a credential.
-func lostAnswer(s State) Action {
+// lostAnswer: only a person can look whether the issuer made a credential. They
+// are asked when the call can no longer have its effect, and not before.
+func lostAnswer(s State, u Setup, now time.Time) Action {
+	if from := s.DoubtedAt.Add(u.ActTimeout); now.Before(from) {
+		return sleep(from)
+	}
 	return hold(HoldInDoubt, nil, "the issuer's answer was lost and it can't list credentials: look for %q there, delete it, then approve%s",
 		Marker(s.Token, s.ID), orAbort(s))
+}
+
+// straysInDoubt: whether the service made more than one credential of this
+// rotation's name can't be seen, or not be mended.
+func straysInDoubt(s State) Action {
+	return hold(HoldInDoubt, nil, "credentials named %q can't be listed or ended: %s; mend it, then resume; or end all but %s, then approve",
+		Marker(s.Token, s.ID), s.LastErr, describe(s.target()))
 }
 
 func deleteByHand(s State, c Credential) *Hold {

@@ -99,7 +99,7 @@ func nextProbe(s State, u Setup, now time.Time) Action {
 	case len(awaited) == 0 && !s.Rechecked:
 		return rereadStores(s, now)
 	case len(awaited) == 0:
-		return afterReread(s)
+		return afterReread(s, u)
 	case !now.Before(deadline) && !s.LookedAt.IsZero() && (s.Course != ReplaceFirst || !s.leak()):
 		return tooLate(s, u, awaited)
 	}
@@ -153,7 +153,7 @@ func staleStores(s State) []Awaited {
 }
 
 // afterReread: every probe is green; do the stores still hold the value?
-func afterReread(s State) Action {
+func afterReread(s State, u Setup) Action {
 	if stale := staleStores(s); len(stale) > 0 {
 		return hold(HoldReverted, stale, "store %s no longer holds the value: somebody changed it; retry to write it again, or resume when it is back%s", stale[0].Target, orAbort(s))
 	}
@@ -162,6 +162,8 @@ func afterReread(s State) Action {
 		return move(TriggerLater, "the old credential is not proven dead yet")
 	case s.Course == RevokeFirst && s.EverDoubted:
 		return move(TriggerLater, "an answer of the issuer was lost: strays are looked for")
+	case s.Course == RevokeFirst && s.made(u):
+		return move(TriggerLater, "the issuer is asked how many credentials it made")
 	}
 	return move(TriggerOK, "")
 }
@@ -170,6 +172,15 @@ func afterReread(s State) Action {
 // knows has to, if a store that can't be read may have held it.
 func (s *State) mustDie(victim Credential) bool {
 	return victim.Known() || s.Course != RollBack && slices.ContainsFunc(s.Stores, func(st StoreState) bool { return st.WriteOnly })
+}
+
+// made tells whether the issuer made the new credential, and can be asked how
+// often: a proxy on the way may have delivered the request twice.
+func (s *State) made(u Setup) bool { return u.CanList && s.New.ID != "" }
+
+// mustCount tells whether that question is open.
+func (s *State) mustCount(u Setup) bool {
+	return s.made(u) && !s.Counted && s.Course != RevokeFirst // there it comes last
 }
 
 func (s *State) provenDead(c Credential) bool {

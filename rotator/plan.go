@@ -95,5 +95,8 @@ func (p *planner) step(at Position) {
 		p.add(StepRevoke, t.IssuerName, "revoke "+who, true, true)
 	case StepConfirm:
 		p.add(StepConfirm, t.IssuerName, "use the old credential until the service refuses it", false, false)
+		if _, lists := t.Issuer.(Lister); lists {
+			p.add(StepConfirm, t.IssuerName, "list credentials: exactly one of this rotation's name may be live", false, false)
+		}
 	}
 }

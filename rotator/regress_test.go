@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -274,7 +275,7 @@ func TestSweepLeavesANewRotationAlone(t *testing.T) {
 		d := w.start(newJournal(), token, false, &ids{})
 		defer d.Stop()
 		w.check(d, d.wait(d.rotate(rotator.Manual)), rotator.Done)
-		slow.pause = time.Minute
+		slow.pause.Store(int64(time.Minute))
 		swept := make(chan error)
 		go func() {
 			_, err := d.Sweep(t.Context(), tokenName, "ana", true)
@@ -289,13 +290,91 @@ func TestSweepLeavesANewRotationAlone(t *testing.T) {
 	})
 }
 
-// slowList lists what there is when it answers.
+// slowList lists what there is when it answers; the next answer is slow.
 type slowList struct {
 	issuer
-	pause time.Duration
+	pause atomic.Int64 // a time.Duration
 }
 
 func (s *slowList) List(ctx context.Context, r rotator.ListRequest) ([]rotator.Credential, error) {
-	time.Sleep(s.pause)
+	time.Sleep(time.Duration(s.pause.Swap(0)))
 	return s.issuer.List(ctx, r)
+}
+
+// P3, P4: a proxy that delivers the request to issue twice leaves one credential.
+func TestIssueDeliveredTwice(t *testing.T) {
+	for _, reason := range []rotator.Reason{rotator.Manual, rotator.Leak} {
+		t.Run(string(reason), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				token := w.token()
+				if reason == rotator.Leak {
+					policy := token.Policies[rotator.Leak]
+					policy.Course = rotator.RevokeFirst
+					token.Policies[rotator.Leak] = policy
+				}
+				token.Issuer = twice{issuer{plainIssuer{w}}}
+				d := w.start(newJournal(), token, false, &ids{})
+				defer d.Stop()
+				status := d.wait(d.rotate(reason))
+				if live := w.live(); status.Status != rotator.Done || len(live) != 1 {
+					t.Fatalf("status = %s (%s) with %d live credentials; want done with 1\n%s", status.Status, status.Detail, len(live), d.logs)
+				}
+			})
+		})
+	}
+}
+
+type twice struct{ issuer }
+
+func (i twice) Issue(ctx context.Context, r rotator.IssueRequest) (rotator.Credential, error) {
+	if _, err := i.issuer.Issue(ctx, r); err != nil {
+		return rotator.Credential{}, err
+	}
+	return i.issuer.Issue(ctx, r)
+}
+
+// P3: a process that stood still after its intent was written does not make the
+// call: whoever took over may have reconciled it meanwhile.
+func TestNoCallLongAfterItsIntent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		token := w.token()
+		slow := &slowJournal{Journal: memory.New()}
+		calls := 0
+		token.Issuer = &odd{Issuer: token.Issuer, issue: func(context.Context) error {
+			calls++
+			if late := time.Since(slow.intent); late >= rotator.DefaultActTimeout {
+				t.Errorf("P3: issue is called %s after its intent", late)
+			}
+			return nil
+		}}
+		d := w.start(slow, token, false, &ids{})
+		defer d.Stop()
+		id := d.rotate(rotator.Manual)
+		time.Sleep(5 * time.Minute) // without asking: time in a bubble stands still while somebody waits for a lock
+		w.check(d, d.wait(id), rotator.Done)
+		if calls != 1 || !slow.slept {
+			t.Errorf("issue was called %d times, the journal slept: %t; want one call after it did", calls, slow.slept)
+		}
+	})
+}
+
+// slowJournal answers the first intent after two minutes: the process stood still.
+type slowJournal struct {
+	*memory.Journal
+	intent time.Time
+	slept  bool
+}
+
+func (j *slowJournal) Append(ctx context.Context, a rotator.Append) ([]rotator.Entry, error) {
+	written, err := j.Journal.Append(ctx, a)
+	if a.Entries[0].Kind == rotator.EntryIntent {
+		j.intent = a.Entries[0].At
+		if !j.slept {
+			j.slept = true
+			time.Sleep(2 * time.Minute)
+		}
+	}
+	return written, err
 }

@@ -58,6 +58,7 @@ func (e *Engine) load(ctx context.Context, r *run) error {
 	if err != nil {
 		return fmt.Errorf("read rotation %q: %w", r.id, err)
 	}
+	inOrder(entries, time.Now())
 	state, err := Fold(entries)
 	if err != nil {
 		return fmt.Errorf("read rotation %q: %w", r.id, err)
@@ -179,13 +180,17 @@ func (e *Engine) turn(ctx context.Context, r *run) (wake time.Time, again bool, 
 		}
 		return action.Until, false, nil
 	}
+	var began time.Time
 	if entry, ok := decide(&r.state, action, now); ok {
+		if entry.Kind == EntryIntent {
+			began = now
+		}
 		if err := e.append(ctx, r, []Entry{entry}, nil); err != nil {
 			r.mu.Unlock()
 			return time.Time{}, false, err
 		}
 	}
-	a := act{engine: e, run: r, token: token, setup: u, state: r.state.clone(), action: action}
+	a := act{engine: e, run: r, token: token, setup: u, state: r.state.clone(), action: action, began: began}
 	r.mu.Unlock()
 	return time.Time{}, true, a.do(ctx)
 }
@@ -208,7 +213,7 @@ func decide(s *State, a Action, now time.Time) (entry Entry, ok bool) {
 		entry.Kind, entry.Status = EntryClosed, s.Ending
 	case DoIssue, DoSettle, DoStore, DoDeploy, DoRevoke:
 		entry.Kind, entry.Attempt = EntryIntent, s.attempt(a)
-	case DoNothing, DoPreflight, DoCapture, DoCheck, DoScopes, DoLook, DoReread, DoReconcile:
+	case DoNothing, DoPreflight, DoCapture, DoCheck, DoScopes, DoLook, DoReread, DoReconcile, DoCount:
 		return Entry{}, false
 	}
 	return entry, true

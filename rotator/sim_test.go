@@ -35,11 +35,14 @@ const (
 	faultHang        faultKind = "hang"
 	faultLost        faultKind = "answer lost"
 	faultLate        faultKind = "effect delayed"
+	faultTwice       faultKind = "delivered twice"
 	faultPanic       faultKind = "panic"
 	faultSpeak       faultKind = "speaks"
 	faultForgets     faultKind = "answered without an effect"
 	faultCrashBefore faultKind = "crash before"
 	faultCrashAfter  faultKind = "crash after"
+	faultFreeze      faultKind = "frozen before, and replaced"
+	faultFreezeAfter faultKind = "frozen after, and replaced"
 
 	probeNone        probeKind = "none"
 	probePlain       probeKind = "plain"
@@ -95,6 +98,7 @@ type (
 		Journal       map[int]faultKind
 		Events        []eventSpec
 		Downtime      time.Duration
+		ClockBack     time.Duration // how far the clock is set back at each restart
 	}
 )
 
@@ -108,6 +112,7 @@ func drawSpec(t *rapid.T) simSpec {
 		Hint:          rapid.IntRange(0, 3).Draw(t, "hint") > 0,
 		Asker:         rapid.Bool().Draw(t, "asker"),
 		Deployers:     rapid.IntRange(0, 2).Draw(t, "deployers"),
+		ClockBack:     rapid.SampledFrom([]time.Duration{0, 0, 0, time.Minute, 2 * time.Hour, 30 * 24 * time.Hour}).Draw(t, "clock back"),
 		Downtime:      rapid.SampledFrom([]time.Duration{0, time.Second, time.Minute, time.Hour}).Draw(t, "downtime"),
 	}
 	points := []string{"issue", "revoke", "check", "check", "list", "scopes", "notify", "deploy0", "deploy1", "deployed0"}
@@ -125,7 +130,8 @@ func drawSpec(t *rapid.T) simSpec {
 		points = append(points, fmt.Sprintf("worker%d", i))
 	}
 	faults := []faultKind{
-		faultError, faultPermanent, faultUnsent, faultBusy, faultHang, faultLost, faultLate, faultPanic, faultSpeak, faultForgets, faultCrashBefore, faultCrashAfter,
+		faultError, faultPermanent, faultUnsent, faultBusy, faultHang, faultLost, faultLate, faultTwice, faultPanic, faultSpeak, faultForgets, faultCrashBefore, faultCrashAfter,
+		faultFreeze, faultFreezeAfter,
 	}
 	s.Faults = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) faultSpec {
 		return faultSpec{
@@ -133,7 +139,7 @@ func drawSpec(t *rapid.T) simSpec {
 			N: rapid.IntRange(1, 5).Draw(t, "n"), Times: rapid.SampledFrom([]int{1, 1, 2, 6, 40}).Draw(t, "times"),
 		}
 	}), 0, 6).Draw(t, "faults")
-	s.Journal = rapid.MapOfN(rapid.IntRange(2, 40), rapid.SampledFrom([]faultKind{faultError, faultLost, faultCrashBefore, faultCrashAfter}), 0, 3).Draw(t, "journal")
+	s.Journal = rapid.MapOfN(rapid.IntRange(2, 40), rapid.SampledFrom([]faultKind{faultError, faultLost, faultCrashBefore, faultCrashAfter, faultFreeze, faultFreezeAfter}), 0, 3).Draw(t, "journal")
 	kinds := []eventKind{
 		eventForeign, eventRevert, eventRestart, eventStuck, eventFree, eventLeak, eventLeak, eventRemove, eventReload,
 		eventStop, eventKill, eventDecide, eventDecide, eventHelp, eventHelp,
@@ -195,7 +201,12 @@ func checkWorld(t *testing.T, rt *rapid.T) {
 
 // live runs the world to its end.
 func (w *simWorld) live() {
-	defer func() { w.process.Stop() }()
+	defer func() {
+		w.process.Stop()
+		for _, zombie := range w.zombies {
+			zombie.Stop()
+		}
+	}()
 	w.start()
 	w.open(w.spec.Reason)
 	begin := time.Now()
@@ -282,6 +293,13 @@ func (w *simWorld) pass(until time.Time) {
 		select {
 		case <-w.crashed:
 			w.restart(w.spec.Downtime)
+		case <-w.frozen:
+			w.mu.Lock()
+			standsStill := w.process.thaw != nil // else it was replaced already
+			w.mu.Unlock()
+			if standsStill {
+				w.start()
+			}
 		case <-time.After(min(left, 20*time.Second)):
 		}
 	}
@@ -304,6 +322,9 @@ func (w *simWorld) judgeDeadline() {
 		return
 	}
 	late := time.Since(s.OpenedAt.Add(s.Policy.Deadline))
+	for _, jump := range w.jumps {
+		late -= jump.lost
+	}
 	if late < 90*time.Second || time.Since(w.hungUntil) < 4*time.Minute || !s.Old.Known() {
 		return
 	}

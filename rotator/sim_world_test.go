@@ -34,6 +34,8 @@ type simWorld struct {
 	wasGone   bool
 	last      bool // the rotation without any trouble runs
 	appends   int
+	seq       int64         // of the newest entry
+	written   time.Time     // when it was
 	folded    int           // the appends that newest has seen
 	newest    rotator.State // of the newest rotation
 	events    []rotator.Event
@@ -41,7 +43,18 @@ type simWorld struct {
 	hungUntil time.Time // last time that a call hung or failed on the way to a leak's revoke
 	tells     []string  // what happened, for people who read a failure
 	process   *simProcess
+	zombies   []*simProcess // that were frozen while they owned the journal
 	crashed   chan struct{}
+	frozen    chan struct{}
+	jumps     []simJump
+}
+
+// A simJump is a moment when the clock was set back: what was written up to an
+// entry is by that much further in the future.
+type simJump struct {
+	seq  int64
+	by   time.Duration
+	lost time.Duration // how much of the time since that entry nobody can know of
 }
 
 type simCredential struct {
@@ -76,12 +89,14 @@ type simProcess struct {
 	w       *simWorld
 	journal *memory.Journal
 	dead    bool // guarded by w.mu
+	frozen  time.Time
+	thaw    chan struct{} // of a process that stood still and was replaced: closed when it wakes up
 }
 
 var errFault = errors.New("connection reset")
 
 func newSimWorld(spec simSpec) *simWorld {
-	w := &simWorld{spec: spec, disk: memory.New(), calls: map[string]int{}, tried: map[string]bool{}, crashed: make(chan struct{}, 1)}
+	w := &simWorld{spec: spec, disk: memory.New(), calls: map[string]int{}, tried: map[string]bool{}, crashed: make(chan struct{}, 1), frozen: make(chan struct{}, 1)}
 	first := w.create("made by hand")
 	w.create("made by hand for somebody else")
 	for i, s := range spec.Stores {
@@ -160,6 +175,9 @@ func (p *simProcess) call(ctx context.Context, point string, effect func()) erro
 	if p.dead {
 		return errFault
 	}
+	if p.thaw != nil {
+		return p.asZombie(ctx, point, effect)
+	}
 	w.calls[point]++
 	kind := faultNone
 	for _, f := range w.spec.Faults {
@@ -196,6 +214,11 @@ func (p *simProcess) call(ctx context.Context, point string, effect func()) erro
 			effect()
 		})
 		return errFault
+	case faultTwice: // a proxy on the way asked again
+		if point == "issue" && w.spec.Issuer != issuerLists && w.spec.Issuer != issuerScopes {
+			break // nobody could ever see the other one
+		}
+		effect()
 	case faultPanic:
 		panic("canary")
 	case faultForgets: // of a store that can be read: nobody could see it elsewhere
@@ -207,6 +230,14 @@ func (p *simProcess) call(ctx context.Context, point string, effect func()) erro
 	case faultCrashAfter:
 		effect()
 		return p.crash()
+	case faultFreeze:
+		p.freeze()
+		return p.asZombie(ctx, point, effect)
+	case faultFreezeAfter:
+		effect()
+		p.freeze()
+		p.wait()
+		return ctx.Err()
 	case faultSpeak: // a plug-in that breaks its promise about errors
 		return fmt.Errorf("answered 500 to %s", w.values())
 	}
@@ -226,6 +257,50 @@ func (w *simWorld) values() string {
 		}
 	}
 	return strings.Join(all, " ")
+}
+
+// freeze lets the process stand still as SIGSTOP or a hung host does, and
+// another one take over the journal. w.mu is held.
+func (p *simProcess) freeze() {
+	w := p.w
+	if p.dead || p.thaw != nil {
+		return
+	}
+	p.thaw, p.frozen = make(chan struct{}), time.Now()
+	pauses := []time.Duration{2 * time.Second, 40 * time.Second, 10 * time.Minute}
+	pause := pauses[len(w.zombies)%len(pauses)]
+	w.note("FROZEN for %s", pause)
+	time.AfterFunc(pause, func() { close(p.thaw) })
+	w.disk = w.disk.Reopen()
+	w.zombies = append(w.zombies, p)
+	select {
+	case w.frozen <- struct{}{}:
+	default: // it is known
+	}
+}
+
+// wait lasts until a frozen process wakes up. w.mu is held, but for that time.
+func (p *simProcess) wait() {
+	p.w.mu.Unlock()
+	<-p.thaw
+	p.w.mu.Lock()
+}
+
+// asZombie is a call of a process that was replaced. One that was about to be
+// made is made when it wakes up, if the time for it has not passed; no other one
+// may have an effect. w.mu is held.
+func (p *simProcess) asZombie(ctx context.Context, point string, effect func()) error {
+	acts := point == "issue" || point == "revoke" || strings.HasSuffix(point, ".put") || point == "deploy0" || point == "deploy1"
+	p.wait()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if late := time.Since(p.frozen); acts && late > rotator.DefaultActTimeout {
+		p.w.breaks("P3: a process calls %s %s after it was replaced", point, late)
+	}
+	p.w.note("ZOMBIE %s", point)
+	effect()
+	return nil
 }
 
 // crash ends the process: from here on nothing that it does is seen. w.mu is held.
@@ -250,6 +325,9 @@ func (p *simProcess) Append(ctx context.Context, a rotator.Append) ([]rotator.En
 	if p.dead {
 		return nil, errFault
 	}
+	if p.thaw != nil {
+		return nil, p.appendAsZombie(ctx, a)
+	}
 	w.appends++
 	kind := faultNone
 	if !w.calm {
@@ -260,10 +338,14 @@ func (p *simProcess) Append(ctx context.Context, a rotator.Append) ([]rotator.En
 		return nil, errFault
 	case faultCrashBefore:
 		return nil, p.crash()
+	case faultFreeze:
+		p.freeze()
+		return nil, p.appendAsZombie(ctx, a)
 	default:
 	}
 	written, err := p.journal.Append(ctx, a)
 	for _, e := range written {
+		w.seq, w.written = max(w.seq, e.Seq), time.Now()
 		w.note("%d %s %s/%s %s %s %s %s", e.Seq, e.Kind, e.Course, e.Step, e.Target, e.Trigger, e.Status, e.Err)
 		if text := fmt.Sprintf("%+v", e); strings.Contains(text, "yranac") {
 			w.breaks("P6: a value is in entry %d: %s", e.Seq, text)
@@ -275,14 +357,46 @@ func (p *simProcess) Append(ctx context.Context, a rotator.Append) ([]rotator.En
 		return nil, errFault
 	case faultCrashAfter:
 		return nil, p.crash()
+	case faultFreezeAfter: // it goes on to its next call
+		p.freeze()
 	default:
 	}
 	return written, err
 }
 
+// appendAsZombie: what a process that was replaced writes is refused. It does
+// not wait: the engine holds locks, on which time in a bubble stands still. w.mu is held.
+func (p *simProcess) appendAsZombie(ctx context.Context, a rotator.Append) error {
+	_, err := p.journal.Append(ctx, a)
+	if err == nil {
+		p.w.breaks("P3: a process that was replaced wrote to the journal")
+	}
+	return err
+}
+
 type simJournal struct {
 	*memory.Journal
 	p *simProcess
+}
+
+// Entries are as a clock that was set back sees them.
+func (j simJournal) Entries(ctx context.Context, rotation string) ([]rotator.Entry, error) {
+	entries, err := j.Journal.Entries(ctx, rotation)
+	j.p.w.mu.Lock()
+	defer j.p.w.mu.Unlock()
+	for i := range entries {
+		e := &entries[i]
+		for _, jump := range j.p.w.jumps {
+			if e.Seq > jump.seq {
+				continue
+			}
+			e.At = e.At.Add(jump.by)
+			if !e.RetryAt.IsZero() {
+				e.RetryAt = e.RetryAt.Add(jump.by)
+			}
+		}
+	}
+	return entries, err
 }
 
 func (j simJournal) Append(ctx context.Context, a rotator.Append) ([]rotator.Entry, error) {
@@ -320,6 +434,10 @@ func (d *watchful) Start(advance func(context.Context, string) time.Time) {
 func (w *simWorld) boot() error {
 	w.mu.Lock()
 	p := &simProcess{w: w, journal: w.disk}
+	if w.process != nil && w.spec.ClockBack > 0 && len(w.jumps) < 3 {
+		w.note("CLOCK back by %s", w.spec.ClockBack)
+		w.jumps = append(w.jumps, simJump{w.seq, w.spec.ClockBack, min(w.spec.ClockBack, time.Since(w.written))})
+	}
 	w.process = p
 	w.note("START")
 	w.mu.Unlock()

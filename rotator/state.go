@@ -35,6 +35,7 @@ type State struct {
 	Doubt       bool // an issue may have had its effect
 	EverDoubted bool
 	DoubtedAt   time.Time // the last time
+	Counted     bool      // the issuer lists no other credential of this rotation's marker
 
 	Deploys    map[string]DeployState
 	RolloutAt  time.Time // when the deadline of the consumers began to run
