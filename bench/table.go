@@ -91,6 +91,9 @@ func (t *Table) one(ctx context.Context, name string, p Params) (s Sample, err e
 // within makes a folder for f and removes it.
 func (t *Table) within(f func(dir string) error) error {
 	dir, err := os.MkdirTemp(t.Dir, "bench-")
+	if err == nil { // a measurement starts programs in folders of their own
+		dir, err = filepath.Abs(dir)
+	}
 	if err != nil {
 		return err
 	}

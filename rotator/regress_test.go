@@ -369,8 +369,8 @@ type slowJournal struct {
 
 func (j *slowJournal) Append(ctx context.Context, a rotator.Append) ([]rotator.Entry, error) {
 	written, err := j.Journal.Append(ctx, a)
-	if a.Entries[0].Kind == rotator.EntryIntent {
-		j.intent = a.Entries[0].At
+	if last := a.Entries[len(a.Entries)-1]; last.Kind == rotator.EntryIntent {
+		j.intent = last.At
 		if !j.slept {
 			j.slept = true
 			time.Sleep(2 * time.Minute)

@@ -19,6 +19,14 @@ type run struct {
 	state   State
 	loaded  bool
 	secrets map[Slot]Secret
+	armed   *armed // nil: none
+}
+
+// armed is an act whose intent was written together with what led to it: it
+// comes next, whatever else happens.
+type armed struct {
+	action Action
+	began  time.Time // when it was decided
 }
 
 // journalPause is how long a rotation sleeps when the journal can't be written.
@@ -112,7 +120,7 @@ func (e *Engine) setup(token string) (Setup, Token) {
 // the zero time: when somebody acts. The dispatcher calls it.
 func (e *Engine) advance(ctx context.Context, id string) time.Time {
 	r := e.run(id)
-	for turns := 0; ctx.Err() == nil; turns++ {
+	for turns := 0; ctx.Err() == nil || r.isArmed(); turns++ {
 		if turns == maxTurns {
 			e.Logger.Error("rotation does not come to rest", "rotation", id)
 			return time.Now().Add(maxPause)
@@ -151,7 +159,13 @@ func (r *run) within(timeout time.Duration) time.Duration {
 func (r *run) drop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.loaded = false
+	r.loaded, r.armed = false, nil
+}
+
+func (r *run) isArmed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.armed != nil
 }
 
 // turn takes one action. again: ask Next at once.
@@ -168,6 +182,14 @@ func (e *Engine) turn(ctx context.Context, r *run) (wake time.Time, again bool, 
 	}
 	u, token := e.setup(r.state.Token)
 	now := time.Now()
+	if next := r.armed; next != nil {
+		r.armed = nil
+		if u.Configured && sameStores(r.state, u) { // else its intent is reconciled
+			a := act{engine: e, run: r, token: token, setup: u, state: r.state.clone(), action: next.action, began: next.began}
+			r.mu.Unlock()
+			return time.Time{}, true, a.do(ctx)
+		}
+	}
 	action := Next(r.state, u, now)
 	if action.Kind == DoNothing {
 		done := !r.state.ClosedAt.IsZero()
@@ -188,6 +210,10 @@ func (e *Engine) turn(ctx context.Context, r *run) (wake time.Time, again bool, 
 		if err := e.append(ctx, r, []Entry{entry}, nil); err != nil {
 			r.mu.Unlock()
 			return time.Time{}, false, err
+		}
+		if r.armed != nil {
+			r.mu.Unlock()
+			return time.Time{}, true, nil
 		}
 	}
 	a := act{engine: e, run: r, token: token, setup: u, state: r.state.clone(), action: action, began: began}
@@ -275,8 +301,8 @@ func (e *Engine) leaveRoom(id string) {
 	}
 }
 
-// append writes entries, and with them the moves to which they lead, and takes
-// them into the state. It must be called with r.mu held. After an error memory
+// append writes entries, and with them the moves to which they lead and the
+// intent of the act that comes then, and takes them into the state. It must be called with r.mu held. After an error memory
 // may be behind the journal: drop the run.
 func (e *Engine) append(ctx context.Context, r *run, entries []Entry, seal map[Slot]Secret) error {
 	next := r.state.clone()
@@ -302,6 +328,17 @@ func (e *Engine) append(ctx context.Context, r *run, entries []Entry, seal map[S
 		entries = append(slices.Clip(entries), entry)
 		action = Next(next, u, time.Now())
 	}
+	var intent *armed
+	byPeople := slices.Contains([]EntryKind{EntryDecided, EntryProvided, EntryEscalated}, entries[0].Kind)
+	if begun := time.Now(); !byPeople && e.ctx.Err() == nil && ctx.Err() == nil {
+		if entry, ok := decide(&next, action, begun); ok && entry.Kind == EntryIntent {
+			if err := add(&entry); err != nil {
+				return err
+			}
+			entries = append(slices.Clip(entries), entry)
+			intent = &armed{action: action, began: begun}
+		}
+	}
 	a := Append{Token: r.state.Token, Rotation: r.id, Head: r.state.Head, Entries: entries, Seal: seal}
 	summary := next.Summary()
 	if action.Kind == DoNothing {
@@ -325,6 +362,9 @@ func (e *Engine) append(ctx context.Context, r *run, entries []Entry, seal map[S
 	}
 	next.Head = written[len(written)-1].Seq
 	r.state, r.loaded = next, true
+	if intent != nil || next.Pending == nil {
+		r.armed = intent
+	}
 	maps.Copy(r.secrets, seal)
 	e.told(ctx, r, entries)
 	return nil
