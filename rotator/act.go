@@ -175,6 +175,7 @@ func (a act) storeTarget(name string) (StoreTarget, bool) {
 
 // read asks a store what it holds.
 func (a act) read(ctx context.Context, t StoreTarget) (Version, Entry, error) {
+	a.began = time.Time{} // a read has no effect: however long the act took, what came of it is looked at
 	e := a.entry(EntryRead)
 	e.Target = t.Ref().String()
 	var version Version

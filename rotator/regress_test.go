@@ -378,3 +378,23 @@ func (j *slowJournal) Append(ctx context.Context, a rotator.Append) ([]rotator.E
 	}
 	return written, err
 }
+
+// A write whose answers never come, but which has its effect, is seen by reading.
+func TestSilentWriteIsSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		token := w.token()
+		token.Stores[1].Store = silent{w.stores[1]}
+		d := w.start(newJournal(), token, false, &ids{})
+		defer d.Stop()
+		w.check(d, d.wait(d.rotate(rotator.Manual)), rotator.Done)
+	})
+}
+
+type silent struct{ *memStore }
+
+func (s silent) Put(ctx context.Context, key string, w rotator.Write) (rotator.Version, error) {
+	_, err := s.memStore.Put(ctx, key, w)
+	<-ctx.Done()
+	return rotator.Version{}, errors.Join(ctx.Err(), err)
+}

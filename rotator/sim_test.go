@@ -34,6 +34,7 @@ const (
 	faultBusy        faultKind = "come back in an hour"
 	faultHang        faultKind = "hang"
 	faultLost        faultKind = "answer lost"
+	faultSilent      faultKind = "no answer, but the effect"
 	faultLate        faultKind = "effect delayed"
 	faultTwice       faultKind = "delivered twice"
 	faultPanic       faultKind = "panic"
@@ -130,7 +131,7 @@ func drawSpec(t *rapid.T) simSpec {
 		points = append(points, fmt.Sprintf("worker%d", i))
 	}
 	faults := []faultKind{
-		faultError, faultPermanent, faultUnsent, faultBusy, faultHang, faultLost, faultLate, faultTwice, faultPanic, faultSpeak, faultForgets, faultCrashBefore, faultCrashAfter,
+		faultError, faultPermanent, faultUnsent, faultBusy, faultHang, faultLost, faultSilent, faultLate, faultTwice, faultPanic, faultSpeak, faultForgets, faultCrashBefore, faultCrashAfter,
 		faultFreeze, faultFreezeAfter,
 	}
 	s.Faults = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) faultSpec {

@@ -198,7 +198,10 @@ func (p *simProcess) call(ctx context.Context, point string, effect func()) erro
 		return rotator.Unsent(errors.New("connection refused"))
 	case faultBusy:
 		return rotator.RetryAfter(rotator.Unsent(errors.New("answered 429")), time.Now().Add(time.Hour))
-	case faultHang:
+	case faultHang, faultSilent:
+		if kind == faultSilent {
+			effect()
+		}
 		w.mu.Unlock()
 		<-ctx.Done()
 		w.mu.Lock()
