@@ -186,8 +186,8 @@ func (a act) read(ctx context.Context, t StoreTarget) (Version, Entry, error) {
 	switch {
 	case errors.Is(err, ErrNotFound):
 		err = nil
-	case errors.Is(err, errors.ErrUnsupported):
-		e.Verdict, err = Unknown, nil // it can only be written
+	case errors.Is(err, errors.ErrUnsupported): // it can only be written
+		e.Verdict, e.Version, err = Unknown, version.ID, nil
 	case err != nil:
 		tries := 0
 		if st := a.state.store(e.Target); st != nil {

@@ -54,6 +54,10 @@ func (a act) readBack(ctx context.Context, t StoreTarget, outcome Entry, put Ver
 		failed := a.failed(outcome, "store "+t.Name+": read back", err, a.state.store(a.action.Target).Failing.Tries)
 		failed.NoEffect = false // the read had none, the write did
 		return a.write(ctx, failed)
+	case read.Verdict == Unknown && put.ID != "" && read.Version != "" && read.Version != put.ID:
+		failed := a.failed(outcome, "store "+t.Name, errors.New("somebody wrote right after rotatord"), a.state.store(a.action.Target).Failing.Tries)
+		failed.Version = put.ID
+		return a.write(ctx, failed, read)
 	case read.Verdict == Unknown: // it can only be written: its answer is the evidence
 		outcome.Verdict, outcome.Version = Unknown, put.ID
 	case version.Value.Fingerprint() != want:

@@ -107,6 +107,7 @@ func (s *State) applyOutcome(e Entry) error {
 		*st = StoreState{
 			Ref: st.Ref, Fingerprint: e.Fingerprint, Version: e.Version, Read: st.Read,
 			WriteOnly: e.Verdict == Unknown, Written: e.Fingerprint, Touched: true,
+			Versioned: st.Versioned, Found: st.Found, WrittenAs: e.Version,
 		}
 		s.StoredAt = e.At
 	case StepDeploy:
@@ -171,6 +172,7 @@ func (s *State) applyFailure(e Entry) {
 		if st := s.store(e.Target); st != nil {
 			st.Failing.count(e)
 			st.Unsure = st.Unsure || !e.NoEffect
+			st.WrittenAs = orElse(e.Version, st.WrittenAs)
 			st.Touched = st.Touched && (!st.fresh || !e.NoEffect)
 		}
 	case StepDeploy:
@@ -211,7 +213,10 @@ func (s *State) applyRead(e Entry) {
 		st.Failing.count(e)
 		return
 	}
-	st.Unsure = false
+	st.Unsure, st.Versioned = false, st.Versioned || e.Version != ""
+	if !st.Touched {
+		st.Found = orElse(st.Found, e.Version)
+	}
 	st.Read, st.Fingerprint, st.Version, st.WriteOnly = true, e.Fingerprint, e.Version, e.Verdict == Unknown
 	if s.Step == StepStore && e.Fingerprint != "" && e.Fingerprint == s.target().Fingerprint {
 		s.StoredAt = e.At // written, though the answer was lost

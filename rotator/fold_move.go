@@ -39,7 +39,7 @@ func (s *State) moveTo(to Position, e Entry) {
 			s.Generation++
 			for i := range s.Stores {
 				if s.Stores[i].WriteOnly {
-					s.Stores[i].Written = ""
+					s.Stores[i].Written, s.Stores[i].WrittenAs = "", ""
 				}
 			}
 		}

@@ -20,7 +20,7 @@ func nextStore(s State, now time.Time) Action {
 		case st.holds(want):
 		case s.Course == RollBack && !st.Touched:
 		case foreign(s, *st):
-			return hold(HoldConflict, []Awaited{{Probe: "store", Target: st.Ref.String(), Detail: "holds " + string(st.Fingerprint)}},
+			return hold(HoldConflict, []Awaited{{Probe: "store", Target: st.Ref.String(), Detail: st.shows()}},
 				"store %s holds a value that rotatord did not write; resume when it holds the credential again, approve to write over it%s", st.Ref, orAbort(s))
 		case st.Failing.GaveUp || st.Failing.Tries >= maxTries && !s.leak():
 			failed = st
@@ -47,8 +47,11 @@ func nextStore(s State, now time.Time) Action {
 // foreign: the store holds what neither this rotation nor the one before wrote.
 // A leak writes over it: the leaked value must go.
 func foreign(s State, st StoreState) bool {
-	return st.Read && !st.WriteOnly && st.Fingerprint != "" && st.Fingerprint != s.Old.Fingerprint &&
-		st.Fingerprint != s.New.Fingerprint && s.Old.Known() && !s.Overwrite && !s.leak()
+	if s.Overwrite || s.leak() {
+		return false
+	}
+	return st.overwritten() || st.Read && !st.WriteOnly && st.Fingerprint != "" && st.Fingerprint != s.Old.Fingerprint &&
+		st.Fingerprint != s.New.Fingerprint && s.Old.Known()
 }
 
 // nextDeploy starts every deployer once.
@@ -146,7 +149,7 @@ func staleStores(s State) []Awaited {
 			continue
 		}
 		if !st.holds(s.target().Fingerprint) {
-			stale = append(stale, Awaited{Probe: "store", Target: st.Ref.String(), Detail: "holds " + orElse(string(st.Fingerprint), "nothing")})
+			stale = append(stale, Awaited{Probe: "store", Target: st.Ref.String(), Detail: st.shows()})
 		}
 	}
 	return stale

@@ -56,6 +56,11 @@ func (p *planner) unknowns() {
 	if _, ok := p.token.Issuer.(Scoper); !ok {
 		p.plan.Unknowns = append(p.plan.Unknowns, "whether the new credential has the old one's scopes: the issuer can't tell")
 	}
+	for _, s := range p.token.Stores {
+		if _, writeOnly := s.Store.(WriteOnly); writeOnly {
+			p.plan.Unknowns = append(p.plan.Unknowns, fmt.Sprintf("what store %s holds: it can't be read back; the evidence of a write is its version and time", s.Ref()))
+		}
+	}
 	if len(p.token.Probes) == 0 {
 		p.plan.Unknowns = append(p.plan.Unknowns, "whether consumers live on the new credential: no probe is configured")
 	}
@@ -67,13 +72,13 @@ func (p *planner) step(at Position) {
 	case StepIssue:
 		p.add(StepIssue, t.IssuerName, "preflight: log in, look for a free slot", false, false)
 		for _, s := range t.Stores {
-			p.add(StepIssue, s.Ref().String(), "preflight: read, and ask whether it can be written", false, false)
+			p.add(StepIssue, s.Ref().String(), readOr(s, "preflight: read, and ask whether it can be written", "preflight: ask for its version, and whether it can be written"), false, false)
 		}
 		p.add(StepIssue, t.IssuerName, "create a credential named "+Marker(t.Name, "<rotation>"), true, false)
 		p.add(StepIssue, t.IssuerName, "check that the new credential is live", false, false)
 	case StepStore:
 		for _, s := range t.Stores {
-			p.add(StepStore, s.Ref().String(), "write the new credential if nobody else wrote, read it back", true, false)
+			p.add(StepStore, s.Ref().String(), readOr(s, "write the new credential if nobody else wrote, read it back", "write the new credential if nobody else wrote; it can't be read back"), true, false)
 		}
 	case StepDeploy:
 		for _, d := range t.Deployers {
@@ -85,7 +90,7 @@ func (p *planner) step(at Position) {
 			p.add(StepProbe, probe.Name, fmt.Sprintf("look every %s until it is healthy %d times in a row, at most %s", r.Interval, r.ConsecutiveSuccessLimit, r.Deadline), false, false)
 		}
 		for _, s := range t.Stores {
-			p.add(StepProbe, s.Ref().String(), "read again: it must still hold the new credential", false, false)
+			p.add(StepProbe, s.Ref().String(), readOr(s, "read again: it must still hold the new credential", "ask for its version again: nobody else may have written"), false, false)
 		}
 	case StepRevoke:
 		who := "the old credential"
@@ -99,4 +104,12 @@ func (p *planner) step(at Position) {
 			p.add(StepConfirm, t.IssuerName, "list credentials: exactly one of this rotation's name may be live", false, false)
 		}
 	}
+}
+
+// readOr chooses what to say of a store that can be read, or can only be written.
+func readOr(t StoreTarget, reads, writeOnly string) string {
+	if _, ok := t.Store.(WriteOnly); ok {
+		return writeOnly
+	}
+	return reads
 }

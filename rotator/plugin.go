@@ -24,8 +24,9 @@ type Write struct {
 
 // A Store keeps a credential where its consumers read it.
 type Store interface {
-	// Get returns the current version. A missing key is ErrNotFound;
-	// a store that can only be written answers errors.ErrUnsupported.
+	// Get returns the current version. A missing key is ErrNotFound; a store
+	// that can only be written answers errors.ErrUnsupported, and with it what it
+	// can tell of the version: its ID, its time.
 	Get(ctx context.Context, key string) (Version, error)
 	// Put makes the value current, if the current version is still w.Prev.
 	// The same attempt twice leaves one version (a Put whose value is already
@@ -38,6 +39,10 @@ type Store interface {
 type WriteChecker interface {
 	CheckWrite(ctx context.Context, key string) error
 }
+
+// WriteOnly is a Store whose values can never be read back: see Get. What
+// evidence there is of a write is the ID and the time of its version.
+type WriteOnly interface{ WriteOnly() }
 
 // KeyChecker is a Store that can tell offline whether a key is well formed.
 type KeyChecker interface {

@@ -182,7 +182,7 @@ func (s *simStore) set(value string, foreign bool) {
 }
 
 func (s simStorePlug) Get(ctx context.Context, _ string) (v rotator.Version, err error) {
-	if s.s.WriteOnly {
+	if s.s.WriteOnly && !s.s.Versions {
 		return v, fmt.Errorf("get: %w", errors.ErrUnsupported)
 	}
 	failed := s.p.call(ctx, s.s.name+".get", func() {
@@ -191,8 +191,14 @@ func (s simStorePlug) Get(ctx context.Context, _ string) (v rotator.Version, err
 			return
 		}
 		v = s.s.current()
+		if s.s.WriteOnly {
+			v.Value, err = rotator.Secret{}, fmt.Errorf("get: %w", errors.ErrUnsupported)
+		}
 	})
-	return v, errors.Join(failed, err)
+	if failed != nil {
+		return rotator.Version{}, failed
+	}
+	return v, err
 }
 
 func (s simStorePlug) Put(ctx context.Context, _ string, write rotator.Write) (v rotator.Version, err error) {
@@ -204,7 +210,7 @@ func (s simStorePlug) Put(ctx context.Context, _ string, write rotator.Write) (v
 		}
 		switch {
 		case s.s.value != nil && *s.s.value == value:
-		case prev != write.Prev && !s.s.WriteOnly:
+		case prev != write.Prev && (!s.s.WriteOnly || s.s.Versions):
 			err = rotator.ErrConflict
 			return
 		default:

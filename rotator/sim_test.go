@@ -69,7 +69,7 @@ const (
 )
 
 type (
-	storeSpec    struct{ WriteOnly, Missing bool }
+	storeSpec    struct{ WriteOnly, Versions, Missing bool } // Versions: one that can only be written tells them
 	consumerSpec struct {
 		Store, Deployer int
 		Probe           probeKind
@@ -118,8 +118,8 @@ func drawSpec(t *rapid.T) simSpec {
 	}
 	points := []string{"issue", "revoke", "check", "check", "list", "scopes", "notify", "deploy0", "deploy1", "deployed0"}
 	for i := range rapid.IntRange(1, 3).Draw(t, "stores") {
-		odd := rapid.IntRange(0, 5).Draw(t, "store")
-		s.Stores = append(s.Stores, storeSpec{WriteOnly: odd == 1, Missing: odd == 2})
+		odd := rapid.IntRange(0, 6).Draw(t, "store")
+		s.Stores = append(s.Stores, storeSpec{WriteOnly: odd == 1 || odd == 6, Versions: odd == 6, Missing: odd == 2})
 		points = append(points, fmt.Sprintf("store%d.get", i), fmt.Sprintf("store%d.put", i))
 	}
 	for i := range rapid.IntRange(0, 4).Draw(t, "consumers") {

@@ -77,7 +77,10 @@ type StoreState struct {
 	Version     string
 	Read        bool // it was read at least once
 	WriteOnly   bool
+	Versioned   bool        // it told a version when it was read
+	Found       string      // of a store that can only be written: its version before this rotation wrote
 	Written     Fingerprint // what this rotation wrote last
+	WrittenAs   string      // the version that this made, where the store can tell
 	Touched     bool        // this rotation wrote to it, or may have
 	fresh       bool        // it was not touched before the last intent
 	Unsure      bool        // a write may have had its effect, and nobody has read since
@@ -105,9 +108,32 @@ func (s StoreState) holds(f Fingerprint) bool {
 		return false
 	}
 	if s.WriteOnly {
-		return s.Written == f
+		return s.Written == f && !s.overwritten()
 	}
 	return s.Fingerprint == f
+}
+
+// shows says for people what is known of the store's content.
+func (s StoreState) shows() string {
+	switch {
+	case s.overwritten():
+		return fmt.Sprintf("was written by somebody else: its version is %q", s.Version)
+	case s.WriteOnly:
+		return "can't be read back, and was not written"
+	}
+	return "holds " + orElse(string(s.Fingerprint), "nothing")
+}
+
+// overwritten tells whether a store that can only be written has another
+// version than this rotation made, or than it found before it wrote.
+func (s StoreState) overwritten() bool {
+	switch {
+	case !s.WriteOnly || s.Unsure || !s.Versioned:
+		return false
+	case s.WrittenAs != "":
+		return s.Version != s.WrittenAs
+	}
+	return !s.Touched && s.Found != "" && s.Version != s.Found
 }
 
 // ProbeState counts what a probe said.
