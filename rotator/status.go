@@ -37,6 +37,11 @@ func (e *Engine) Status(ctx context.Context, names ...string) ([]TokenStatus, er
 			Name: name, Issuer: t.IssuerName, Current: record.Current, Due: DueOf(t.Schedule, record),
 			Failures: record.Failures, Paused: record.Failures >= MaxFailures, Last: record.Last,
 		}
+		for _, s := range t.Stores {
+			if _, writeOnly := s.Store.(WriteOnly); writeOnly {
+				status.Blind = append(status.Blind, s.Ref())
+			}
+		}
 		if rotation, ok := open[name]; ok && (record.Last == nil || record.Last.ID != rotation.ID) {
 			status.Open = &rotation
 		}

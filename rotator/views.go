@@ -12,6 +12,7 @@ type TokenStatus struct {
 	Paused   bool // so many that no scheduled one is started
 	Last     *Summary
 	Open     *RotationStatus // nil: none is open
+	Blind    []StoreRef      // stores that can't be read back
 }
 
 // A RotationStatus is what `status` and the live view show of a rotation.

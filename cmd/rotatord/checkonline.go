@@ -26,17 +26,31 @@ const (
 
 // An onlineResult is one line of `check --online`.
 type onlineResult struct {
-	What   string `json:"what"` // issuer, store, notifier or token
+	What   string `json:"what"` // issuer, store, notifier, place (of a token) or token
 	Name   string `json:"name"`
 	Result string `json:"result"`
 	Detail string `json:"detail"`
+
+	*placeResult // of a place
 }
 
-// look is one thing that is looked at; it returns a detail for people.
-type look struct {
-	what, name string
-	do         func(ctx context.Context) (string, error)
+// A placeResult is what was seen of one place of a token.
+type placeResult struct {
+	Readable    string  `json:"readable"`    // yes, no, or never: it can only be written
+	Writable    string  `json:"writable"`    // yes, no, or unknown: it can't tell without writing
+	Fingerprint *string `json:"fingerprint"` // of what it holds; null: nothing, or it could not be read
+	Version     string  `json:"version"`     // of what it holds, as the store names it
 }
+
+const (
+	answerYes     = "yes"
+	answerNo      = "no"
+	answerNever   = "never"
+	answerUnknown = "unknown"
+)
+
+// look is one thing that is looked at; it returns what there is to say.
+type look func(ctx context.Context) []onlineResult
 
 // errSkipped: the plug-in can't tell without writing.
 var errSkipped = errors.New("can't be checked without writing")
@@ -49,27 +63,26 @@ func checkOnline(ctx context.Context, built *config.Built) []onlineResult {
 	looks = append(looks, pings("store", built.Stores)...)
 	looks = append(looks, pings("notifier", built.Notifiers)...)
 	for _, token := range built.Tokens {
-		looks = append(looks, tokenLooks(token)...)
+		looks = append(looks, func(ctx context.Context) []onlineResult { return lookAtToken(ctx, token) })
 	}
-	results := make([]onlineResult, len(looks))
+	results := make([][]onlineResult, len(looks))
 	room := make(chan struct{}, onlineAtOnce)
 	var all sync.WaitGroup
-	for i, l := range looks {
+	for i, look := range looks {
 		all.Go(func() {
 			room <- struct{}{}
 			defer func() { <-room }()
-			results[i] = l.run(ctx)
+			ctx, cancel := context.WithTimeout(ctx, onlineTimeout)
+			defer cancel()
+			results[i] = look(ctx)
 		})
 	}
 	all.Wait()
-	return results
+	return slices.Concat(results...)
 }
 
-func (l look) run(ctx context.Context) onlineResult {
-	ctx, cancel := context.WithTimeout(ctx, onlineTimeout)
-	defer cancel()
-	detail, err := l.do(ctx)
-	result := onlineResult{What: l.what, Name: l.name, Result: resultOK, Detail: detail}
+func resultOf(what, name, detail string, err error) onlineResult {
+	result := onlineResult{What: what, Name: name, Result: resultOK, Detail: detail}
 	switch {
 	case errors.Is(err, errSkipped):
 		result.Result, result.Detail = resultSkipped, err.Error()
@@ -82,55 +95,86 @@ func (l look) run(ctx context.Context) onlineResult {
 func pings[P any](what string, plugins map[string]P) []look {
 	var looks []look
 	for _, name := range slices.Sorted(maps.Keys(plugins)) {
-		plugin := plugins[name]
-		looks = append(looks, look{what, name, func(ctx context.Context) (string, error) {
-			pinger, ok := any(plugin).(rotator.Pinger)
-			if !ok {
-				return "", errSkipped
+		looks = append(looks, func(ctx context.Context) []onlineResult {
+			err := errSkipped
+			if pinger, ok := any(plugins[name]).(rotator.Pinger); ok {
+				err = pinger.Ping(ctx)
 			}
-			return "", pinger.Ping(ctx)
-		}})
+			return []onlineResult{resultOf(what, name, "", err)}
+		})
 	}
 	return looks
 }
 
-// tokenLooks asks whether each place of a token can be written, and what the
-// places hold.
-func tokenLooks(t rotator.Token) []look {
-	var looks []look
-	for _, target := range t.Stores {
-		looks = append(looks, look{"write", t.Name + " " + target.Ref().String(), func(ctx context.Context) (string, error) {
-			checker, ok := target.Store.(rotator.WriteChecker)
-			if !ok {
-				return "", errSkipped
-			}
-			return "", checker.CheckWrite(ctx, target.Key)
-		}})
-	}
-	return append(looks, look{"token", t.Name, func(ctx context.Context) (string, error) { return lookAtToken(ctx, t) }})
-}
-
-// lookAtToken reads every place, compares the fingerprints, and asks the
-// issuer whether the credential is live.
-func lookAtToken(ctx context.Context, t rotator.Token) (string, error) {
+// lookAtToken reads every place of a token, asks whether it can be written,
+// compares what the places hold, and asks the issuer whether that is live.
+func lookAtToken(ctx context.Context, t rotator.Token) []onlineResult {
+	results := make([]onlineResult, len(t.Stores)+1)
 	held := map[rotator.Fingerprint][]string{}
 	var value rotator.Secret
-	for _, target := range t.Stores {
+	unread := 0
+	for i, target := range t.Stores {
 		version, err := target.Store.Get(ctx, target.Key)
+		results[i] = lookAtPlace(ctx, t.Name, target, version, err)
 		switch {
 		case errors.Is(err, errors.ErrUnsupported):
 		case errors.Is(err, rotator.ErrNotFound):
 			held[""] = append(held[""], target.Ref().String())
 		case err != nil:
-			return "", fmt.Errorf("store %s: %w", target.Ref(), err)
+			unread++
 		default:
 			value = version.Value
 			held[value.Fingerprint()] = append(held[value.Fingerprint()], target.Ref().String())
 		}
 	}
+	detail, err := lookAtValue(ctx, t, held, value, unread)
+	results[len(t.Stores)] = resultOf("token", t.Name, detail, err)
+	return results
+}
+
+// lookAtPlace says what a read of a place came to, and whether it can be written.
+func lookAtPlace(ctx context.Context, token string, target rotator.StoreTarget, version rotator.Version, read error) onlineResult {
+	seen := placeResult{Readable: answerYes, Writable: answerUnknown, Version: version.ID}
+	var says []string
+	switch {
+	case errors.Is(read, errors.ErrUnsupported):
+		seen.Readable, read = answerNever, nil
+		says = append(says, "can only be written")
+		if version.ID != "" {
+			says = append(says, "version "+version.ID)
+		}
+	case errors.Is(read, rotator.ErrNotFound):
+		says, read = append(says, "holds nothing"), nil
+	case read != nil:
+		seen.Readable, read = answerNo, fmt.Errorf("read: %w", read)
+	default:
+		seen.Fingerprint = known(version.Value.Fingerprint())
+		says = append(says, "holds "+*seen.Fingerprint)
+	}
+	var write error
+	if checker, ok := target.Store.(rotator.WriteChecker); ok {
+		seen.Writable = answerYes
+		if write = checker.CheckWrite(ctx, target.Key); write != nil {
+			seen.Writable, write = answerNo, fmt.Errorf("write: %w", write)
+		}
+	}
+	if seen.Writable == answerUnknown {
+		says = append(says, "whether it can be written can't be told without writing")
+	} else {
+		says = append(says, "writable")
+	}
+	result := resultOf("place", token+" "+target.Ref().String(), strings.Join(says, ", "), errors.Join(read, write))
+	result.Detail = strings.ReplaceAll(result.Detail, "\n", "; ")
+	result.placeResult = &seen
+	return result
+}
+
+func lookAtValue(ctx context.Context, t rotator.Token, held map[rotator.Fingerprint][]string, value rotator.Secret, unread int) (string, error) {
 	switch {
 	case len(held) > 1:
 		return "", disagreement(held)
+	case unread > 0:
+		return "", fmt.Errorf("%d of %d stores can't be read: nobody can tell whether they agree", unread, len(t.Stores))
 	case value.IsZero() && len(held) == 1:
 		return "no value yet: the first rotation issues one", nil
 	case value.IsZero():
@@ -143,7 +187,7 @@ func lookAtToken(ctx context.Context, t rotator.Token) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("stores agree on %s; issuer %s says %s: %w", value.Fingerprint(), t.IssuerName, verdict, err)
 	}
-	return fmt.Sprintf("%s, live", value.Fingerprint()), nil
+	return fmt.Sprintf("stores agree on %s, live", value.Fingerprint()), nil
 }
 
 // disagreement names who holds what.

@@ -34,6 +34,17 @@ func (s shelf) Put(context.Context, string, rotator.Write) (rotator.Version, err
 
 func (s shelf) CheckWrite(context.Context, string) error { return s.err }
 
+// drawer is a store that can only be written.
+type drawer struct{}
+
+func (drawer) Get(context.Context, string) (rotator.Version, error) {
+	return rotator.Version{ID: "7"}, errors.ErrUnsupported
+}
+
+func (drawer) Put(context.Context, string, rotator.Write) (rotator.Version, error) {
+	panic("a check wrote")
+}
+
 // clerk is an issuer that gives one verdict.
 type clerk struct{ verdict rotator.Verdict }
 
@@ -68,6 +79,7 @@ func TestCheckOnline(t *testing.T) {
 			token("dead", rotator.Dead, shelf{value: value}),
 			token("down", rotator.Live, down),
 			token("new", rotator.Live, shelf{}),
+			{Name: "blind", Stores: []rotator.StoreTarget{{Name: "drawer", Key: "a", Store: drawer{}}}},
 		},
 	})
 	var lines []string
@@ -78,19 +90,22 @@ func TestCheckOnline(t *testing.T) {
 	want := []string{
 		"issuer | clerk | failed | log in: refused",
 		"store | shelf | skipped | can't be checked without writing",
-		"write | agree shelf a | ok |", "write | agree shelf b | ok |",
-		"token | agree | ok | " + print1 + ", live",
-		"write | differ shelf a | ok |", "write | differ shelf b | ok |", "write | differ shelf c | ok |",
+		"place | agree shelf a | ok | holds " + print1 + ", writable", "place | agree shelf b | ok | holds " + print1 + ", writable",
+		"token | agree | ok | stores agree on " + print1 + ", live",
+		"place | differ shelf a | ok | holds " + print1 + ", writable", "place | differ shelf b | ok | holds " + print2 + ", writable",
+		"place | differ shelf c | ok | holds nothing, writable",
 		"token | differ | failed | stores don't agree: shelf c has nothing, shelf a has " + print1 + ", shelf b has " + print2,
-		"write | dead shelf a | ok |",
+		"place | dead shelf a | ok | holds " + print1 + ", writable",
 		"token | dead | failed | stores agree on " + print1 + "; issuer clerk says dead: it can't be used",
-		"write | down shelf a | failed | permission denied",
-		"token | down | failed | store shelf a: permission denied",
-		"write | new shelf a | ok |",
+		"place | down shelf a | failed | read: permission denied; write: permission denied",
+		"token | down | failed | 1 of 1 stores can't be read: nobody can tell whether they agree",
+		"place | new shelf a | ok | holds nothing, writable",
 		"token | new | ok | no value yet: the first rotation issues one",
+		"place | blind drawer a | ok | can only be written, version 7, whether it can be written can't be told without writing",
+		"token | blind | skipped | can't be checked without writing",
 	}
 	if print2 < print1 {
-		want[8] = "token | differ | failed | stores don't agree: shelf c has nothing, shelf b has " + print2 + ", shelf a has " + print1
+		want[7] = "token | differ | failed | stores don't agree: shelf c has nothing, shelf b has " + print2 + ", shelf a has " + print1
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Errorf("checkOnline, -want +got:\n%s", diff)

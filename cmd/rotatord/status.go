@@ -51,6 +51,7 @@ type (
 		DueAt        *time.Time      `json:"due_at"`
 		LastRotation *statusLast     `json:"last_rotation"`
 		Rotation     *statusRotation `json:"rotation"`
+		WriteOnly    []string        `json:"write_only_stores"` // they can't be read back
 	}
 	statusLast struct {
 		ID               string         `json:"id"`
@@ -78,7 +79,7 @@ type (
 func statusOf(tokens []server.Token) statusList {
 	list := statusList{Tokens: make([]statusToken, 0, len(tokens))}
 	for _, t := range tokens {
-		shown := statusToken{Name: t.Name, Issuer: t.Issuer}
+		shown := statusToken{Name: t.Name, Issuer: t.Issuer, WriteOnly: append([]string{}, t.Blind...)}
 		if t.Current != nil {
 			shown.Fingerprint, shown.IssuedAt = known(t.Current.Fingerprint), toSecond(t.Current.IssuedAt)
 		}
@@ -139,6 +140,9 @@ func printStatus(w io.Writer, tokens []server.Token, now time.Time) {
 		if t.Paused {
 			printf(w, "\n%s: %s in a row failed; none is started by the schedule until one succeeds\n",
 				clean(t.Name), counted(t.Failures, "scheduled rotation"))
+		}
+		for _, store := range t.Blind {
+			printf(w, "\n%s: store %s can't be read back; the evidence of a write is its version and time\n", clean(t.Name), clean(store))
 		}
 		if t.Open != nil {
 			printf(w, "\n")

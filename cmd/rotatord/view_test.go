@@ -30,7 +30,7 @@ func someTokens() []server.Token {
 	hold := "1 of 2 probes not green after 30m0s: crm-worker"
 	return []server.Token{
 		{
-			Name: "billing", Issuer: "billing", Failures: 3, Paused: true,
+			Name: "billing", Issuer: "billing", Failures: 3, Paused: true, Blind: []string{"github acme/billing#TOKEN"},
 			Current: &server.Credential{ID: "7", Fingerprint: "aaaaaaaaaaaaaaaa", IssuedAt: at(-400 * 24 * time.Hour)},
 			Due:     &server.Due{At: *at(-35 * 24 * time.Hour), Reason: rotator.Scheduled, Rule: "max_age"},
 		},

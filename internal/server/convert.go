@@ -33,7 +33,10 @@ func knownCredential(c rotator.Credential) *Credential {
 func TokenOf(t rotator.TokenStatus) Token {
 	token := Token{
 		Name: t.Name, Issuer: t.Issuer, Current: knownCredential(t.Current),
-		Failures: t.Failures, Paused: t.Paused,
+		Failures: t.Failures, Paused: t.Paused, Blind: []string{},
+	}
+	for _, ref := range t.Blind {
+		token.Blind = append(token.Blind, ref.String())
 	}
 	if !t.Due.At.IsZero() {
 		token.Due = &Due{At: t.Due.At.UTC(), Reason: t.Due.Reason, Rule: t.Due.Rule}

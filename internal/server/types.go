@@ -43,6 +43,7 @@ type Token struct {
 	Paused   bool        `json:"paused" doc:"So many failed that no scheduled one is started"`
 	Last     *Rotation   `json:"last_rotation" doc:"The last closed rotation"`
 	Open     *Rotation   `json:"rotation" doc:"null: none is open"`
+	Blind    []string    `json:"write_only_stores" doc:"Stores that can't be read back: the evidence of a write is its version and time"`
 }
 
 // A Rotation is one run of the state machine for one token.
