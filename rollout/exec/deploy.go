@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rotatord/rotatord/internal/childprocess"
 	"github.com/rotatord/rotatord/rotator"
 )
 
@@ -29,19 +30,19 @@ type DeployConfig struct {
 
 // Validate reports every mistake that can be seen offline.
 func (c DeployConfig) Validate() error {
-	errs := []error{c.command(c.Command).validate()}
+	errs := []error{c.command(c.Command).Validate()}
 	if c.Already != nil {
-		errs = append(errs, rotator.Field("already", checkArgv(c.Already)))
+		errs = append(errs, rotator.Field("already", childprocess.CheckArgv(c.Already)))
 	}
 	return errors.Join(errs...)
 }
 
-func (c DeployConfig) command(argv []string) command {
+func (c DeployConfig) command(argv []string) childprocess.Command {
 	timeout := c.Timeout.Std()
 	if timeout == 0 {
 		timeout = deployTimeout
 	}
-	return command{argv: argv, dir: c.Dir, env: c.Env, passEnv: c.PassEnv, timeout: timeout}
+	return childprocess.Command{Argv: argv, Dir: c.Dir, Env: c.Env, PassEnv: c.PassEnv, Timeout: timeout}
 }
 
 // NewDeployer makes a deployer. It is a rotator.DeployAsker only when `already`
@@ -58,14 +59,14 @@ func NewDeployer(_ context.Context, c DeployConfig) (rotator.Deployer, error) {
 }
 
 type deployer struct {
-	command command
+	command childprocess.Command
 	once    once
 }
 
 // askedDeployer is a deployer that can also tell what was done before a crash.
 type askedDeployer struct {
 	*deployer
-	already command
+	already childprocess.Command
 }
 
 var (
@@ -85,20 +86,20 @@ func (d *deployer) Deploy(ctx context.Context, r rotator.Release) error {
 		return rotator.Permanent(errors.New("run command: the release has no id"))
 	}
 	return d.once.do(ctx, r.ID, func() error {
-		code, err := d.command.run(ctx, r, nil)
+		code, err := d.command.Run(ctx, childprocess.Call{Env: about(r)})
 		if err == nil && code != 0 {
-			err = fmt.Errorf("run command %q: exit status %d", d.command.argv[0], code)
+			err = fmt.Errorf("run command %q: exit status %d", d.command.Argv[0], code)
 		}
 		return err
 	})
 }
 
 // Ping tells whether the program exists; it does not run it.
-func (d *deployer) Ping(ctx context.Context) error { return d.command.look(ctx) }
+func (d *deployer) Ping(ctx context.Context) error { return d.command.Look(ctx) }
 
 // Deployed asks the `already` command.
 func (d *askedDeployer) Deployed(ctx context.Context, r rotator.Release) (bool, error) {
-	code, err := d.already.run(ctx, r, nil)
+	code, err := d.already.Run(ctx, childprocess.Call{Env: about(r)})
 	switch {
 	case err != nil:
 		return false, err
@@ -107,10 +108,10 @@ func (d *askedDeployer) Deployed(ctx context.Context, r rotator.Release) (bool, 
 	case code == 1:
 		return false, nil
 	}
-	return false, fmt.Errorf("run command %q: exit status %d, where 0 is yes and 1 is no", d.already.argv[0], code)
+	return false, fmt.Errorf("run command %q: exit status %d, where 0 is yes and 1 is no", d.already.Argv[0], code)
 }
 
 // Ping tells whether both programs exist; it does not run them.
 func (d *askedDeployer) Ping(ctx context.Context) error {
-	return errors.Join(d.command.look(ctx), d.already.look(ctx))
+	return errors.Join(d.command.Look(ctx), d.already.Look(ctx))
 }

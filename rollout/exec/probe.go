@@ -1,15 +1,14 @@
 package execrollout
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"errors"
 	"fmt"
 	"regexp"
 	"strings"
-	"unicode"
 
+	"github.com/rotatord/rotatord/internal/childprocess"
 	"github.com/rotatord/rotatord/rotator"
 )
 
@@ -18,10 +17,7 @@ import (
 //go:embed example_probe.yaml
 var ProbeExample string
 
-const (
-	maxOutputBytes = 64 << 10
-	maxDetailRunes = 200
-)
+const maxOutputBytes = 64 << 10
 
 // ProbeConfig is the configuration of the probe.
 type ProbeConfig struct {
@@ -33,10 +29,10 @@ type ProbeConfig struct {
 }
 
 // Validate reports every mistake that can be seen offline.
-func (c ProbeConfig) Validate() error { return c.command().validate() }
+func (c ProbeConfig) Validate() error { return c.command().Validate() }
 
-func (c ProbeConfig) command() command {
-	return command{argv: c.Command, dir: c.Dir, env: c.Env, passEnv: c.PassEnv}
+func (c ProbeConfig) command() childprocess.Command {
+	return childprocess.Command{Argv: c.Command, Dir: c.Dir, Env: c.Env, PassEnv: c.PassEnv}
 }
 
 // NewProbe makes a probe. It starts nothing.
@@ -52,14 +48,14 @@ func NewProbe(_ context.Context, c ProbeConfig) (rotator.Probe, error) {
 }
 
 type probe struct {
-	command command
+	command childprocess.Command
 	target  string
 }
 
 var _ rotator.Pinger = (*probe)(nil)
 
 // Ping tells whether the program exists; it does not run it.
-func (p *probe) Ping(ctx context.Context) error { return p.command.look(ctx) }
+func (p *probe) Ping(ctx context.Context) error { return p.command.Look(ctx) }
 
 // Probe runs the command once, for as long as ctx allows.
 //
@@ -68,8 +64,8 @@ func (p *probe) Ping(ctx context.Context) error { return p.command.look(ctx) }
 // one is not yet, and beside one that can't be read, unknown. The first other
 // line is the Finding's Detail, so the command must not print secrets.
 func (p *probe) Probe(ctx context.Context, r rotator.Release) (rotator.Finding, error) {
-	var out capped
-	code, err := p.command.run(ctx, r, &out)
+	out := childprocess.Output{MaxBytes: maxOutputBytes}
+	code, err := p.command.Run(ctx, childprocess.Call{Env: about(r), Stdout: &out})
 	if err != nil {
 		return rotator.Finding{}, err
 	}
@@ -82,15 +78,15 @@ func (p *probe) Probe(ctx context.Context, r rotator.Release) (rotator.Finding, 
 	case 2:
 		finding.Health = rotator.NotYet
 	default:
-		return rotator.Finding{}, fmt.Errorf("run command %q: exit status %d, where 0, 1 and 2 are known", p.command.argv[0], code)
+		return rotator.Finding{}, fmt.Errorf("run command %q: exit status %d, where 0, 1 and 2 are known", p.command.Argv[0], code)
 	}
-	rep := readReport(out.buf.Bytes(), r.Fingerprint)
+	rep := readReport(out.Bytes(), r.Fingerprint)
 	if code == 0 {
 		switch {
-		case out.cut:
-			return rotator.Finding{}, fmt.Errorf("read output of command %q: longer than %d bytes", p.command.argv[0], maxOutputBytes)
+		case out.Cut():
+			return rotator.Finding{}, fmt.Errorf("read output of command %q: longer than %d bytes", p.command.Argv[0], maxOutputBytes)
 		case rep.err != nil:
-			return rotator.Finding{}, fmt.Errorf("read output of command %q: %w", p.command.argv[0], rep.err)
+			return rotator.Finding{}, fmt.Errorf("read output of command %q: %w", p.command.Argv[0], rep.err)
 		}
 	}
 	finding.Seen, finding.Detail = rep.seen, rep.detail
@@ -118,7 +114,7 @@ var fingerprintPattern = regexp.MustCompile(`^[0-9a-fA-F]{16}$`)
 func readReport(output []byte, asked rotator.Fingerprint) report {
 	var rep report
 	for line := range strings.Lines(string(output)) {
-		line = oneLine(line)
+		line = childprocess.OneLine(line)
 		value, is := strings.CutPrefix(line, "fingerprint=")
 		switch {
 		case !is && rep.detail == "":
@@ -134,36 +130,4 @@ func readReport(output []byte, asked rotator.Fingerprint) report {
 		}
 	}
 	return rep
-}
-
-// oneLine makes text fit to be shown: valid, without control characters (a
-// terminal would obey them), and short.
-func oneLine(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsGraphic(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "\ufffd"))
-	text = strings.TrimSpace(text)
-	if runes := []rune(text); len(runes) > maxDetailRunes {
-		text = string(runes[:maxDetailRunes-1]) + "…"
-	}
-	return text
-}
-
-// capped keeps the first maxOutputBytes and swallows the rest, so that a
-// talkative command neither blocks nor fills the memory.
-type capped struct {
-	buf bytes.Buffer
-	cut bool
-}
-
-func (c *capped) Write(p []byte) (int, error) {
-	room := min(len(p), maxOutputBytes-c.buf.Len())
-	c.buf.Write(p[:room])
-	if room < len(p) {
-		c.cut = true
-	}
-	return len(p), nil
 }
