@@ -1,9 +1,11 @@
 // Command vault is a Vault server for tests: Vault's own core and HTTP handler
-// with the engines kv and approle, everything in memory.
+// with the engine kv and the log-ins approle, jwt, aws and cert, everything in
+// memory. It listens twice: without TLS, and with TLS and a certificate of its
+// own, where it asks for a client's certificate.
 //
-// It starts unsealed, with KV version 2 at secret/, KV version 1 at kv/, AppRole
-// at auth/approle/ and one root token; everything else (policies, roles, more
-// mounts, sealing and unsealing) is set through Vault's API. When it is ready it
+// It starts unsealed, with KV version 2 at secret/, KV version 1 at kv/, each
+// log-in at its usual mount and one root token; everything else (policies, roles,
+// more mounts, sealing and unsealing) is set through Vault's API. When it is ready it
 // prints one line of JSON to standard output, and it ends when its standard
 // input is closed, so that none outlives a test.
 //
@@ -15,26 +17,37 @@ package main
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	jwtauth "github.com/hashicorp/vault-plugin-auth-jwt"
 	kv "github.com/hashicorp/vault-plugin-secrets-kv"
 	"github.com/hashicorp/vault/builtin/credential/approle"
+	awsauth "github.com/hashicorp/vault/builtin/credential/aws"
+	certauth "github.com/hashicorp/vault/builtin/credential/cert"
 	"github.com/hashicorp/vault/helper/namespace"
 	vaulthttp "github.com/hashicorp/vault/http"
 	"github.com/hashicorp/vault/internalshared/configutil"
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/hashicorp/vault/sdk/physical"
 	"github.com/hashicorp/vault/sdk/physical/inmem"
 	"github.com/hashicorp/vault/vault"
 )
@@ -42,6 +55,8 @@ import (
 // ready is the line that says that the server answers.
 type ready struct {
 	Addr      string `json:"addr"`
+	TLSAddr   string `json:"tls_addr"`
+	CA        string `json:"ca"` // PEM, of the certificate at TLSAddr
 	RootToken string `json:"root_token"`
 	UnsealKey string `json:"unseal_key"` // hex
 }
@@ -71,37 +86,82 @@ func run(ctx context.Context, addr, root string) error {
 	if err != nil {
 		return fmt.Errorf("set up: %w", err)
 	}
+	tlsListener, ca, err := listenTLS(ctx)
+	if err != nil {
+		return fmt.Errorf("listen with TLS: %w", err)
+	}
 	server := &http.Server{
 		Handler: vaulthttp.Handler.Handler(&vault.HandlerProperties{
 			Core:           core,
 			ListenerConfig: &configutil.Listener{Type: "tcp", Address: listener.Addr().String()},
 		}),
 		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          log.New(io.Discard, "", 0), // of handshakes that tests refuse
 	}
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		_ = server.Close()
 	}()
-	line := ready{Addr: url, RootToken: root, UnsealKey: hex.EncodeToString(unsealKey)}
+	line := ready{
+		Addr: url, TLSAddr: "https://" + tlsListener.Addr().String(), CA: ca, RootToken: root, UnsealKey: hex.EncodeToString(unsealKey),
+	}
 	if err := json.NewEncoder(os.Stdout).Encode(line); err != nil {
 		return err
 	}
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	ended := make(chan error, 2)
+	for _, l := range []net.Listener{listener, tlsListener} {
+		go func() { ended <- server.Serve(l) }()
+	}
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
 
+// listenTLS listens with a certificate that it makes, and asks for one of the
+// client as Vault's own listener does: any, which the log-in then judges.
+func listenTLS(ctx context.Context) (net.Listener, string, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, "", err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	made, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, "", err
+	}
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, "", err
+	}
+	settings := &tls.Config{
+		MinVersion:   tls.VersionTLS12,
+		Certificates: []tls.Certificate{{Certificate: [][]byte{made}, PrivateKey: key}},
+		ClientAuth:   tls.RequestClientCert,
+	}
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: made})
+	return tls.NewListener(listener, settings), string(ca), nil
+}
+
 func newCore(url string) (*vault.Core, error) {
 	logger := hclog.New(&hclog.LoggerOptions{Level: hclog.Error, Output: os.Stderr})
-	physical, err := inmem.NewInmemHA(nil, logger)
+	storage, err := inmem.NewInmemHA(nil, logger)
 	if err != nil {
 		return nil, err
 	}
-	logins := map[string]logical.Factory{"approle": approle.Factory}
+	available, _ := storage.(physical.HABackend) // so that it can step down
+	logins := map[string]logical.Factory{
+		"approle": approle.Factory, "jwt": jwtauth.Factory, "aws": awsauth.Factory, "cert": certauth.Factory,
+	}
 	engines := map[string]logical.Factory{"kv": kv.Factory}
 	return vault.NewCore(&vault.CoreConfig{
-		Physical:           physical,
+		Physical:           storage,
+		HAPhysical:         available,
+		StorageType:        "inmem",
 		Logger:             logger,
 		DisableMlock:       true,
 		RedirectAddr:       url,
@@ -136,6 +196,9 @@ func setUp(ctx context.Context, core *vault.Core, root string) ([]byte, error) {
 		{"sys/mounts/secret", map[string]any{"type": "kv", "options": map[string]any{"version": "2"}}},
 		{"sys/mounts/kv", map[string]any{"type": "kv", "options": map[string]any{"version": "1"}}},
 		{"sys/auth/approle", map[string]any{"type": "approle"}},
+		{"sys/auth/jwt", map[string]any{"type": "jwt"}},
+		{"sys/auth/aws", map[string]any{"type": "aws"}},
+		{"sys/auth/cert", map[string]any{"type": "cert"}},
 		{"auth/token/create", map[string]any{"id": root, "policies": []string{"root"}, "no_parent": true}},
 	}
 	for _, call := range calls {

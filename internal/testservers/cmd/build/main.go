@@ -16,7 +16,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	say := func(message string) { _, _ = fmt.Fprintln(os.Stderr, message) }
-	for _, server := range testservers.Servers() {
+	for _, server := range append(testservers.Servers(), testservers.Asked()...) {
 		if _, err := testservers.Build(ctx, server, say); err != nil {
 			say("build test servers: " + err.Error())
 			stop()
