@@ -8,20 +8,18 @@
 // It never deletes, destroys or undeletes anything, takes no setting from
 // VAULT_* variables, retries nothing by itself (the engine does), and has no
 // goroutine of its own: log-ins are renewed when a call needs them. So a plain
-// token with a short life that nobody uses meanwhile expires; AppRole and
-// Kubernetes log in again.
+// token with a short life that nobody uses meanwhile expires; every other way to
+// log in logs in again.
 //
 // To add a way to log in, add its row to the methods and its case to
-// session.method.
+// session.method. What Vault refuses with is explained by the table of refusals.
 package vaultstore
 
 import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/rotatord/rotatord/internal/webclient"
@@ -44,31 +42,9 @@ type Config struct {
 	AllowHTTP bool   `yaml:"allow_http,omitempty" json:"allow_http,omitempty" jsonschema:"description=Allow an address without TLS on another host; the log-in and all values then travel in the clear"`
 	Mount     string `yaml:"mount,omitempty" json:"mount,omitempty" jsonschema:"description=Path of the KV mount (default secret)"`
 	KVVersion int    `yaml:"kv_version,omitempty" json:"kv_version,omitempty" jsonschema:"enum=0,enum=1,enum=2,description=Version of the KV engine\\, 1 or 2; asked from Vault when not set"`
-	Namespace string `yaml:"namespace,omitempty" json:"namespace,omitempty" jsonschema:"description=Namespace (Vault Enterprise and HCP)"`
+	Namespace string `yaml:"namespace,omitempty" json:"namespace,omitempty" jsonschema:"description=Namespace (Vault Enterprise\\, HCP and OpenBao)"`
 	CAFile    string `yaml:"ca_file,omitempty" json:"ca_file,omitempty" jsonschema:"description=PEM file with the only CAs to trust (default: those of the system)"`
 	Auth      Auth   `yaml:"auth" json:"auth" jsonschema:"required,description=How to log in"`
-}
-
-// Auth says how to log in.
-type Auth struct {
-	Method    string               `yaml:"method" json:"method" jsonschema:"required,enum=token,enum=token_file,enum=approle,enum=kubernetes,description=token\\, token_file\\, approle or kubernetes"`
-	Token     rotator.SecretSource `yaml:"token,omitempty" json:"token,omitzero" jsonschema:"description=For token: the token"`
-	TokenFile string               `yaml:"token_file,omitempty" json:"token_file,omitempty" jsonschema:"description=For token_file: the file that holds the token (as Vault Agent writes it); read anew when the token is refused"`
-	RoleID    string               `yaml:"role_id,omitempty" json:"role_id,omitempty" jsonschema:"description=For approle: the role ID"`
-	SecretID  rotator.SecretSource `yaml:"secret_id,omitempty" json:"secret_id,omitzero" jsonschema:"description=For approle: the secret ID; read anew at each log-in"`
-	Role      string               `yaml:"role,omitempty" json:"role,omitempty" jsonschema:"description=For kubernetes: the role"`
-	JWTFile   string               `yaml:"jwt_file,omitempty" json:"jwt_file,omitempty" jsonschema:"description=For kubernetes: the service account's token (default /var/run/secrets/kubernetes.io/serviceaccount/token); read anew at each log-in"`
-	Mount     string               `yaml:"mount,omitempty" json:"mount,omitempty" jsonschema:"description=For approle and kubernetes: path of the auth mount (default approle or kubernetes)"`
-}
-
-// methods maps each way to log in to the fields that it needs and may have.
-func methods() map[string]struct{ needs, may []string } {
-	return map[string]struct{ needs, may []string }{
-		"token":      {needs: []string{"token"}},
-		"token_file": {needs: []string{"token_file"}},
-		"approle":    {needs: []string{"role_id", "secret_id"}, may: []string{"mount"}},
-		"kubernetes": {needs: []string{"role"}, may: []string{"jwt_file", "mount"}},
-	}
 }
 
 // Validate implements the contract of every plug-in's Config; it calls nobody.
@@ -90,7 +66,7 @@ func (c Config) withDefaults() Config {
 		c.Auth.Mount = c.Auth.Method
 	}
 	c.Auth.Mount = strings.Trim(c.Auth.Mount, "/")
-	if c.Auth.JWTFile == "" {
+	if c.Auth.Method == "kubernetes" && c.Auth.JWTFile == "" {
 		c.Auth.JWTFile = defaultJWTFile
 	}
 	return c
@@ -116,34 +92,4 @@ func checkVersion(version int) error {
 		return fmt.Errorf("%d is not a version of the KV engine; use 1 or 2", version)
 	}
 	return nil
-}
-
-func (a Auth) validate() error {
-	set := map[string]bool{
-		"token": !a.Token.IsZero(), "token_file": a.TokenFile != "", "role_id": a.RoleID != "", "secret_id": !a.SecretID.IsZero(),
-		"role": a.Role != "", "jwt_file": a.JWTFile != "", "mount": a.Mount != "",
-	}
-	fields, known := methods()[a.Method]
-	if !known {
-		return rotator.Field("auth.method", fmt.Errorf("%q is not one of %s", a.Method, strings.Join(slices.Sorted(maps.Keys(methods())), ", ")))
-	}
-	var mistakes []error
-	for _, name := range slices.Sorted(maps.Keys(set)) {
-		switch needed := slices.Contains(fields.needs, name); {
-		case needed && !set[name]:
-			mistakes = append(mistakes, rotator.Field("auth."+name, fmt.Errorf("is needed for method %s", a.Method)))
-		case set[name] && !needed && !slices.Contains(fields.may, name):
-			mistakes = append(mistakes, rotator.Field("auth."+name, fmt.Errorf("does not go with method %s", a.Method)))
-		}
-	}
-	if set["token"] {
-		mistakes = append(mistakes, rotator.Field("auth.token", a.Token.Validate()))
-	}
-	if set["secret_id"] {
-		mistakes = append(mistakes, rotator.Field("auth.secret_id", a.SecretID.Validate()))
-	}
-	if set["mount"] {
-		mistakes = append(mistakes, rotator.Field("auth.mount", checkPath(strings.Trim(a.Mount, "/"))))
-	}
-	return errors.Join(mistakes...)
 }

@@ -42,7 +42,7 @@ func TestKV2(t *testing.T) { conformance(t, "secret", storetest.Lacks{}) }
 
 func conformance(t *testing.T, at string, lacks storetest.Lacks) {
 	t.Helper()
-	vault := testservers.Vault(t)
+	vault := server(t)
 	refusing := "hvs.s3cr3t-but-refused"
 	places := 0
 	storetest.Run(t, func(t *testing.T) storetest.Harness {

@@ -22,9 +22,23 @@ var errRaced = errors.New("the secret is changed all the time")
 // A record is a secret as it was read. Without fields there is none, or its
 // latest version is deleted.
 type record struct {
-	version int // of KV version 2, deleted versions too; 0: there was never one
-	fields  map[string]any
-	at      time.Time
+	version   int // of KV version 2, deleted versions too; 0: there was never one
+	fields    map[string]any
+	at        time.Time
+	destroyed bool
+}
+
+// gone says of a version that is deleted or destroyed, so that a person can
+// bring it back; of any other, nothing.
+func (r record) gone(mount, secret string) string {
+	switch {
+	case r.version == 0 || r.fields != nil:
+		return ""
+	case r.destroyed:
+		return fmt.Sprintf("version %d of the secret was destroyed and can't come back; a write makes version %d: ", r.version, r.version+1)
+	}
+	return fmt.Sprintf("version %d of the secret was deleted; `vault kv undelete -mount=%s -versions=%d %s` brings it back, a write makes version %d: ",
+		r.version, mount, r.version, secret, r.version+1)
 }
 
 // An engine is one mount, whose version is known.
@@ -86,7 +100,8 @@ func versioned(path string, data map[string]any) (record, error) {
 		return record{}, rotator.Permanent(fmt.Errorf("read %q: not a secret of KV version 2; check mount and kv_version", path))
 	}
 	fields, _ := data["data"].(map[string]any) // null once it is deleted
-	return record{version: version, fields: fields, at: created(metadata)}, nil
+	destroyed, _ := metadata["destroyed"].(bool)
+	return record{version: version, fields: fields, at: created(metadata), destroyed: destroyed}, nil
 }
 
 // created reads when a version was made; the zero time where it can't be read.

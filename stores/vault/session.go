@@ -2,16 +2,14 @@ package vaultstore
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/api"
-	"github.com/hashicorp/vault/api/auth/approle"
-	"github.com/hashicorp/vault/api/auth/kubernetes"
 
 	"github.com/rotatord/rotatord/internal/webclient"
 	"github.com/rotatord/rotatord/rotator"
@@ -21,11 +19,14 @@ import (
 // when two thirds of the token's life are over, and logs in again when that
 // does not work or the token is refused.
 type session struct {
-	http *http.Client
-	base *api.Client // without a token
-	auth Auth
-	turn chan struct{} // of one: whoever put something in may use current
-	now  *login
+	config Config
+	http   *http.Client                // without a client certificate
+	own    atomic.Pointer[http.Client] // of the last log-in by certificate: its connections show that certificate
+	base   *api.Client                 // without a token
+	auth   Auth
+	turn   chan struct{} // of one: whoever put something in may use what follows
+	now    *login
+	fixed  bool // the token may not renew itself: told when it ends
 }
 
 // A login is a token that works, as far as we know.
@@ -37,14 +38,36 @@ type login struct {
 }
 
 func newSession(c Config) (*session, error) {
+	s := &session{config: c, auth: c.Auth, turn: make(chan struct{}, 1)}
+	var err error
+	s.http, s.base, err = c.client(nil)
+	return s, err
+}
+
+// client makes a client of Vault's API without a token, which shows a
+// certificate where it has one.
+func (c Config) client(certificate *tls.Certificate) (*http.Client, *api.Client, error) {
 	httpClient, err := webclient.New(webclient.Options{CAFile: c.CAFile})
 	if err != nil {
-		return nil, rotator.Field("ca_file", err)
+		return nil, nil, rotator.Field("ca_file", err)
+	}
+	if transport, ok := httpClient.Transport.(*http.Transport); ok && certificate != nil {
+		// Shown whatever the server asks for: it may list other authorities than those that its log-in trusts.
+		transport.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return certificate, nil
+		}
 	}
 	httpClient.Transport = bounded{httpClient.Transport}
+	sameHost := httpClient.CheckRedirect
+	httpClient.CheckRedirect = func(next *http.Request, before []*http.Request) error {
+		if err := sameHost(next, before); err != nil {
+			return &elsewhere{next.URL.Host}
+		}
+		return nil
+	}
 	base, err := api.NewClient(&api.Config{Address: c.Address, HttpClient: httpClient})
 	if err != nil {
-		return nil, fmt.Errorf("make Vault client (a VAULT_* variable of the environment may be malformed): %w", err)
+		return nil, nil, fmt.Errorf("make Vault client (a VAULT_* variable of the environment may be malformed): %w", err)
 	}
 	// The client has taken token, namespace and headers from the environment.
 	base.ClearToken()
@@ -54,12 +77,32 @@ func newSession(c Config) (*session, error) {
 	}
 	base.SetHeaders(headers)
 	base.SetMaxRetries(0)
-	return &session{http: httpClient, base: base, auth: c.Auth, turn: make(chan struct{}, 1)}, nil
+	return httpClient, base, nil
+}
+
+// close closes the connections that wait for the next call.
+func (s *session) close() {
+	s.http.CloseIdleConnections()
+	if own := s.own.Load(); own != nil {
+		own.CloseIdleConnections()
+	}
 }
 
 // do makes a call with a token that works. When Vault refuses it, and not the
 // policy but the token is to blame, it is made once more with a new log-in.
 func (s *session) do(ctx context.Context, call func(*api.Client) error) error {
+	err := s.try(ctx, call)
+	if statusOf(err) != http.StatusServiceUnavailable {
+		return err
+	}
+	// Of a Vault that was never initialised, every call says that it is sealed.
+	if state, asked := s.base.Sys().SealStatusWithContext(ctx); asked == nil && state != nil && !state.Initialized {
+		return rotator.Unsent(&answered{http.StatusServiceUnavailable, "Vault is not initialised: run `vault operator init` first; is this the right address?"})
+	}
+	return err
+}
+
+func (s *session) try(ctx context.Context, call func(*api.Client) error) error {
 	now, err := s.ready(ctx)
 	if err != nil {
 		return err
@@ -92,6 +135,8 @@ func (s *session) ready(ctx context.Context) (*login, error) {
 	}
 	if s.now.renewable {
 		renewed, err := s.now.client.Auth().Token().RenewSelfWithContext(ctx, 0)
+		response, refused := errors.AsType[*api.ResponseError](err)
+		s.fixed = refused && response.StatusCode == http.StatusForbidden
 		// Near the end of the longest life that Vault allows, renewing gives less and less.
 		if err == nil && renewed != nil && renewed.Auth != nil && lifeOf(renewed.Auth)*2 >= s.now.life {
 			s.now.ends(lifeOf(renewed.Auth))
@@ -102,7 +147,7 @@ func (s *session) ready(ctx context.Context) (*login, error) {
 }
 
 // after says how to go on after a refusal: with a new log-in, or not (nil) when
-// the token itself is fine.
+// the token itself is fine. It logs in once, whatever comes of it.
 func (s *session) after(ctx context.Context, refused *login) (*login, error) {
 	if err := s.lock(ctx); err != nil {
 		return nil, err
@@ -111,102 +156,20 @@ func (s *session) after(ctx context.Context, refused *login) (*login, error) {
 	if s.now != refused && s.now != nil {
 		return s.now, nil // another call was here first
 	}
-	if _, err := s.lookUp(ctx, refused.client); err == nil {
-		return nil, nil //nolint:nilnil // documented: nil means that the token is fine
+	if _, err := s.lookUp(ctx, refused.client); statusOf(err) != http.StatusForbidden {
+		return nil, beforeWrite(err) // the token is fine, or nobody can tell now
 	}
 	s.now = nil
 	again, err := s.logIn(ctx)
 	if err == nil && again.client.Token() == refused.client.Token() {
 		s.now = nil
-		return nil, rotator.Permanent(&answered{
-			status: http.StatusForbidden,
-			text:   "log in: the token is refused: it is wrong or expired, or its policies allow nothing here",
-		})
+		text := "log in: the token is refused: it is wrong, expired or revoked, or may not even read \"auth/token/lookup-self\"; " + methods()[s.auth.Method].mend
+		if s.fixed {
+			text += `, with a policy that gives the capability "update" on "auth/token/renew-self": the last one was not allowed to renew itself`
+		}
+		return nil, rotator.Permanent(&answered{http.StatusForbidden, text})
 	}
 	return again, err
-}
-
-// logIn replaces the log-in. The caller has the turn.
-func (s *session) logIn(ctx context.Context) (*login, error) {
-	client, err := s.base.CloneWithHeaders()
-	if err != nil {
-		return nil, errors.New("log in: the Vault client can't be copied")
-	}
-	client.ClearToken() // the copy has taken one from the environment
-	method, token, err := s.method(ctx)
-	if err != nil {
-		return nil, beforeWrite(fmt.Errorf("log in: %w", err))
-	}
-	now := &login{client: client}
-	if method == nil {
-		if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return nil, rotator.Permanent(errors.New("log in: what should be the token has characters that no token has"))
-		}
-		client.SetToken(token)
-		// A token that may not look at itself can still do its work.
-		info, err := s.lookUp(ctx, client)
-		if err != nil && statusOf(err) != http.StatusForbidden {
-			return nil, beforeWrite(err)
-		}
-		if info != nil {
-			now.life, _ = info.TokenTTL()
-			now.renewable, _ = info.TokenIsRenewable()
-		}
-	} else {
-		secret, err := client.Auth().Login(ctx, method)
-		if err != nil {
-			to := call{"log in at", "auth/" + s.auth.Mount, "update"}
-			return nil, beforeWrite(to.explainLogIn(ctx, err))
-		}
-		now.life, now.renewable = lifeOf(secret.Auth), secret.Auth.Renewable
-	}
-	now.ends(now.life)
-	s.now = now
-	return now, nil
-}
-
-// method returns how to log in or, where nothing is to be asked, the token.
-// The files and sources are read anew each time.
-func (s *session) method(ctx context.Context) (api.AuthMethod, string, error) {
-	switch s.auth.Method {
-	case "token":
-		token, err := s.auth.Token.Get(ctx)
-		return nil, token.Reveal(), err
-	case "token_file":
-		token, err := rotator.SecretSource{File: s.auth.TokenFile}.Get(ctx)
-		return nil, strings.TrimSpace(token.Reveal()), err
-	case "approle":
-		secretID, err := s.auth.SecretID.Get(ctx)
-		if err != nil {
-			return nil, "", err
-		}
-		method, err := approle.NewAppRoleAuth(s.auth.RoleID, &approle.SecretID{FromString: secretID.Reveal()}, approle.WithMountPath(s.auth.Mount))
-		return method, "", err
-	case "kubernetes":
-		jwt, err := os.ReadFile(s.auth.JWTFile)
-		if err != nil {
-			return nil, "", err
-		}
-		method, err := kubernetes.NewKubernetesAuth(s.auth.Role,
-			kubernetes.WithServiceAccountToken(strings.TrimSpace(string(jwt))), kubernetes.WithMountPath(s.auth.Mount))
-		return method, "", err
-	}
-	return nil, "", rotator.Permanent(fmt.Errorf("method %q is not known", s.auth.Method))
-}
-
-// explainLogIn is explain for a log-in: AppRole answers 400 to a wrong secret ID.
-func (c call) explainLogIn(ctx context.Context, err error) error {
-	var response *api.ResponseError
-	if ctx.Err() == nil && errors.As(err, &response) &&
-		(response.StatusCode == http.StatusBadRequest || response.StatusCode == http.StatusForbidden) {
-		return rotator.Permanent(&answered{response.StatusCode, fmt.Sprintf("%s %q: refused; check role, secret and mount", c.verb, c.path)})
-	}
-	return c.explain(ctx, err)
-}
-
-func (s *session) lookUp(ctx context.Context, client *api.Client) (*api.Secret, error) {
-	secret, err := client.Auth().Token().LookupSelfWithContext(ctx)
-	return secret, call{"look up", "auth/token/lookup-self", "read"}.explain(ctx, err)
 }
 
 // ends sets when the log-in is to be renewed, from the rest of its life.

@@ -43,7 +43,7 @@ func appRole(t *testing.T, vault *testservers.VaultServer, ttl string) *Store {
 }
 
 func TestAppRole(t *testing.T) {
-	vault := testservers.Vault(t)
+	vault := server(t)
 	store := appRole(t, vault, "30m")
 	work := func(what, value string) string {
 		t.Helper()
@@ -84,7 +84,7 @@ func TestAppRole(t *testing.T) {
 
 // A token that lives a second: the store outlives it.
 func TestShortLife(t *testing.T) {
-	vault := testservers.Vault(t)
+	vault := server(t)
 	store := appRole(t, vault, "1s")
 	if _, err := put(t, store, key, "1"); err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestShortLife(t *testing.T) {
 }
 
 func TestRefusedLogIns(t *testing.T) {
-	vault := testservers.Vault(t)
+	vault := server(t)
 	role := appRole(t, vault, "30m").config.Auth
 	wrong := tokenFile(t, "s3cr3t-secret-id")
 	for name, test := range map[string]struct {
@@ -128,7 +128,7 @@ func TestRefusedLogIns(t *testing.T) {
 }
 
 func TestTokenFileIsReadAnew(t *testing.T) {
-	vault := testservers.Vault(t)
+	vault := server(t)
 	create := func() string {
 		token, _ := vault.Must(t, http.MethodPost, "auth/token/create", map[string]any{"ttl": "1h"})["client_token"].(string)
 		return token
@@ -154,7 +154,7 @@ func TestTokenFileIsReadAnew(t *testing.T) {
 func standIn(t *testing.T, namespace string) http.Handler {
 	t.Helper()
 	var mu sync.Mutex
-	logins := 0
+	logins, refused := 0, 0
 	token := func() string { return fmt.Sprintf("hvs.of-login-%d", logins) }
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
@@ -170,6 +170,11 @@ func standIn(t *testing.T, namespace string) http.Handler {
 			var body map[string]string
 			err := json.NewDecoder(r.Body).Decode(&body)
 			want := map[string]string{"jwt": "the.pods.jwt", "role": "rotatord"}
+			if body["jwt"] == "an.expired.jwt" {
+				refused++
+				answer(http.StatusForbidden, `{"errors":["permission denied"]}`)
+				return
+			}
 			if err != nil || !cmp.Equal(body, want) || r.Header.Get("X-Vault-Token") != "" || (r.Method != http.MethodPut && r.Method != http.MethodPost) {
 				t.Errorf("log-in %s with %v, %v, token %q", r.Method, body, err, r.Header.Get("X-Vault-Token"))
 				answer(http.StatusForbidden, `{"errors":["permission denied"]}`)
@@ -188,6 +193,8 @@ func standIn(t *testing.T, namespace string) http.Handler {
 			answer(http.StatusOK, `{"data":{"type":"kv","options":{"version":"2"}}}`)
 		case "GET /v1/secret/data/crm":
 			answer(http.StatusOK, `{"data":{"data":{"INSTASENT_TOKEN":"v"},"metadata":{"version":7,"created_time":"2026-01-02T03:04:05.6Z"}}}`)
+		case "GET /v1/secret/data/refused":
+			answer(http.StatusOK, fmt.Sprintf(`{"data":{"data":{"F":"%d"},"metadata":{"version":1}}}`, refused))
 		case "GET /v1/secret/data/expire":
 			logins++ // the token of the last log-in is no longer accepted
 			answer(http.StatusForbidden, `{"errors":["permission denied"]}`)
@@ -220,6 +227,15 @@ func TestKubernetes(t *testing.T) {
 	}
 	if got, err := store.Get(t.Context(), key); err != nil || got.ID != "7" {
 		t.Errorf("Get after it = %v, %v; want a new log-in", got.ID, err)
+	}
+	writeFile(t, jwt, "an.expired.jwt")
+	_, _ = store.Get(t.Context(), "expire#F") // ends the log-in; another can't be had
+	if _, err := store.Get(t.Context(), key); !rotator.IsPermanent(err) || !strings.Contains(err.Error(), "Vault may review its tokens") || strings.Contains(err.Error(), "jwt") {
+		t.Errorf("Get when no log-in works = %v; want a permanent error that says what to look at", err)
+	}
+	writeFile(t, jwt, "the.pods.jwt")
+	if got, err := store.Get(t.Context(), "refused#F"); err != nil || got.Value.Reveal() != "2" {
+		t.Errorf("log-ins were tried %q times, %v; want once for each of two calls", got.Value.Reveal(), err)
 	}
 	missing := opened(t, server.URL, "", func(c *Config) {
 		c.Auth = Auth{Method: "kubernetes", Role: "rotatord", JWTFile: filepath.Join(t.TempDir(), "none")}

@@ -50,7 +50,7 @@ func New(_ context.Context, c Config) (rotator.Store, error) {
 
 // Close closes the connections that wait for the next call. The store can still be used.
 func (s *Store) Close() error {
-	s.session.http.CloseIdleConnections()
+	s.session.close()
 	return nil
 }
 
@@ -99,7 +99,7 @@ func (s *Store) CheckWrite(ctx context.Context, key string) error {
 	})
 }
 
-// Get implements rotator.Store. A deleted version is ErrNotFound.
+// Get implements rotator.Store. A deleted or destroyed version is ErrNotFound.
 func (s *Store) Get(ctx context.Context, key string) (rotator.Version, error) {
 	secret, field, err := parseKey(key)
 	if err != nil {
@@ -113,7 +113,7 @@ func (s *Store) Get(ctx context.Context, key string) (rotator.Version, error) {
 		}
 		value, found, err := now.get(field)
 		if err == nil && !found {
-			err = fmt.Errorf("read %q: %w", key, rotator.ErrNotFound)
+			err = fmt.Errorf("read %q: %s%w", key, now.gone(e.mount, secret), rotator.ErrNotFound)
 		}
 		version = now.as(value)
 		return err
@@ -175,7 +175,7 @@ func (e engine) put(ctx context.Context, secret, field string, w rotator.Write) 
 		return rotator.Version{}, beforeWrite(err)
 	}
 	if !still {
-		return rotator.Version{}, rotator.Permanent(fmt.Errorf("write %q: %w", secret+"#"+field, rotator.ErrConflict))
+		return rotator.Version{}, rotator.Permanent(fmt.Errorf("write %q: %s%w", secret+"#"+field, now.gone(e.mount, secret), rotator.ErrConflict))
 	}
 	made, err := e.write(ctx, secret, now, field, w.Value.Reveal())
 	if err != nil {

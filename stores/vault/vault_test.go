@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v4"
 
-	"github.com/rotatord/rotatord/internal/testservers"
 	"github.com/rotatord/rotatord/rotator"
 )
 
@@ -43,7 +42,7 @@ func TestValidate(t *testing.T) {
 		config Config
 		want   []string
 	}{
-		"nothing": {Config{}, []string{"address: is needed", `auth.method: "" is not one of approle, kubernetes, token, token_file`}},
+		"nothing": {Config{}, []string{"address: is needed", `auth.method: "" is not one of approle, aws, cert, jwt, kubernetes, token, token_file`}},
 		"all": {
 			Config{Address: "vault:8200", Mount: "a/../b", KVVersion: 3, Auth: Auth{Method: "approle", Token: env, Mount: "//"}},
 			[]string{"address: must be a URL", "mount: a path must not", "kv_version: 3", "auth.role_id: is needed", "auth.secret_id: is needed", "auth.token: does not go with", "auth.mount: names no path"},
@@ -52,6 +51,20 @@ func TestValidate(t *testing.T) {
 			Config{Address: "https://u:s3cr3t@v?q#f", Auth: Auth{Method: "token", Token: rotator.SecretSource{Env: "A", File: "b"}}},
 			[]string{"address: must not have a user", "auth.token: a secret names exactly one"},
 		},
+		"jwt": {
+			Config{Address: "https://vault", Auth: Auth{Method: "jwt", JWT: env, JWTFile: "f", Region: "eu-west-1"}},
+			[]string{"auth.role: is needed", "auth.region: does not go with", "auth.jwt: method jwt needs one of jwt and jwt_file"},
+		},
+		"no jwt": {Config{Address: "https://vault", Auth: Auth{Method: "jwt", Role: "r"}}, []string{"auth.jwt: method jwt needs one of"}},
+		"a bad source": {
+			Config{Address: "https://vault", Auth: Auth{Method: "jwt", Role: "r", JWT: rotator.SecretSource{Env: "A", File: "b"}}},
+			[]string{"auth.jwt: a secret names exactly one"},
+		},
+		"aws": {
+			Config{Address: "https://vault", Auth: Auth{Method: "aws", Region: "evil.example.com/", JWTFile: "f"}},
+			[]string{"auth.jwt_file: does not go with", "auth.role: is needed", "auth.region: is not the name of a region"},
+		},
+		"cert":   {Config{Address: "https://vault", Auth: Auth{Method: "cert", CertFile: "c"}}, []string{"auth.key_file: is needed"}},
 		"no TLS": {Config{Address: "http://vault:8200", Auth: Auth{Method: "token", Token: env}}, []string{"address: must be https"}},
 	} {
 		err := test.config.Validate()
@@ -69,7 +82,7 @@ func TestValidate(t *testing.T) {
 
 // What a person may put beside our field stays, numbers and nesting included.
 func TestOtherFieldsStay(t *testing.T) {
-	vault := testservers.Vault(t)
+	vault := server(t)
 	for _, at := range []string{"secret", "kv"} {
 		before := map[string]any{"n": 12345678901234567, "f": 1.50, "nested": map[string]any{"a": []any{"x", nil}}, "INSTASENT_TOKEN": "old"}
 		vault.Must(t, http.MethodPost, pathOf(at, "crm"), bodyOf(at, before))
@@ -88,16 +101,26 @@ func TestOtherFieldsStay(t *testing.T) {
 	}
 }
 
-// A deleted or destroyed version is not there, and the next write has the right check-and-set.
+// A deleted or destroyed version is not there, and the next write has the right
+// check-and-set. A person is told which it is, and how to bring it back.
 func TestDeletedVersions(t *testing.T) {
-	vault := testservers.Vault(t)
+	vault := server(t)
 	store := opened(t, vault.Addr, vault.RootToken)
-	for i, remove := range []func(){
-		func() { vault.Must(t, http.MethodDelete, "secret/data/crm", nil) },
-		func() {
-			vault.Must(t, http.MethodPut, "secret/destroy/crm", map[string]any{"versions": []int{2}})
+	for i, test := range []struct {
+		remove func()
+		says   string
+	}{
+		{
+			func() { vault.Must(t, http.MethodDelete, "secret/data/crm", nil) },
+			"version 1 of the secret was deleted; `vault kv undelete -mount=secret -versions=1 crm` brings it back, a write makes version 2",
 		},
-		func() { vault.Must(t, http.MethodDelete, "secret/metadata/crm", nil) },
+		{
+			func() {
+				vault.Must(t, http.MethodPut, "secret/destroy/crm", map[string]any{"versions": []int{2}})
+			},
+			"version 2 of the secret was destroyed and can't come back; a write makes version 3",
+		},
+		{func() { vault.Must(t, http.MethodDelete, "secret/metadata/crm", nil) }, `"crm#INSTASENT_TOKEN": `},
 	} {
 		made, err := put(t, store, key, "v")
 		if err != nil {
@@ -106,22 +129,30 @@ func TestDeletedVersions(t *testing.T) {
 		if want := []string{"1", "2", "3"}[i]; made.ID != want || made.At.IsZero() {
 			t.Errorf("version = %q at %v; want %q", made.ID, made.At, want)
 		}
-		remove()
-		if _, err := store.Get(t.Context(), key); !errors.Is(err, rotator.ErrNotFound) {
-			t.Errorf("Get after removal %d = %v; want ErrNotFound", i, err)
+		test.remove()
+		if _, err := store.Get(t.Context(), key); !errors.Is(err, rotator.ErrNotFound) || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("Get after removal %d = %v; want ErrNotFound with %q", i, err, test.says)
 		}
 		w := rotator.Write{Value: rotator.NewSecret("w"), Prev: made.ID}
-		if _, err := store.Put(t.Context(), key, w); !errors.Is(err, rotator.ErrConflict) {
-			t.Errorf("Put over the removed version = %v; want ErrConflict", err)
+		if _, err := store.Put(t.Context(), key, w); !errors.Is(err, rotator.ErrConflict) || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("Put over the removed version = %v; want ErrConflict with %q", err, test.says)
 		}
 		if err := store.CheckWrite(t.Context(), key); err != nil {
 			t.Errorf("CheckWrite after removal %d = %v; want nil", i, err)
 		}
 	}
+	if _, err := put(t, store, key, "v"); err != nil {
+		t.Fatal(err)
+	}
+	vault.Must(t, http.MethodDelete, "secret/data/crm", nil)
+	vault.Must(t, http.MethodPut, "secret/undelete/crm", map[string]any{"versions": []int{1}}) // as the message says
+	if got, err := store.Get(t.Context(), key); err != nil || got.Value.Reveal() != "v" {
+		t.Errorf("Get after the version was brought back = %v, %v; want it", got.ID, err)
+	}
 }
 
 func TestCheckAndSetRequired(t *testing.T) {
-	vault := testservers.Vault(t)
+	vault := server(t)
 	vault.Must(t, http.MethodPost, "secret/config", map[string]any{"cas_required": true, "max_versions": 2})
 	store := opened(t, vault.Addr, vault.RootToken, func(c *Config) { c.KVVersion = 2 })
 	first, err := put(t, store, key, "v")
@@ -141,7 +172,7 @@ func TestCheckAndSetRequired(t *testing.T) {
 
 // Two processes with the same version in hand: one wins, and Vault decides which.
 func TestTwoWriters(t *testing.T) {
-	vault := testservers.Vault(t)
+	vault := server(t)
 	first, err := put(t, opened(t, vault.Addr, vault.RootToken), key, "v")
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +202,7 @@ func TestTwoWriters(t *testing.T) {
 
 // The answer of a write is lost: it is in doubt, and the same attempt again makes no second version.
 func TestLostAnswer(t *testing.T) {
-	vault := testservers.Vault(t)
+	vault := server(t)
 	lossy := between(t, vault.Addr, func(_ http.ResponseWriter, r *http.Request, pass http.Handler) {
 		pass.ServeHTTP(discard{http.Header{}}, r)
 		panic(http.ErrAbortHandler)
@@ -194,7 +225,7 @@ func (d discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d discard) WriteHeader(int)             {}
 
 func TestForbidden(t *testing.T) {
-	vault := testservers.Vault(t)
+	vault := server(t)
 	vault.Must(t, http.MethodPut, "sys/policy/reader", map[string]string{
 		"policy": `path "secret/data/*" { capabilities = ["read"] } path "kv/crm" { capabilities = ["read", "create"] }`,
 	})
@@ -236,7 +267,8 @@ func TestForbidden(t *testing.T) {
 }
 
 func TestSealed(t *testing.T) {
-	vault := testservers.Vault(t)
+	vault := server(t)
+	only(t, vault, "nobody could unseal it")
 	store := opened(t, vault.Addr, vault.RootToken)
 	now, err := put(t, store, key, "v")
 	if err != nil {
