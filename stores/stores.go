@@ -7,6 +7,7 @@ package stores
 import (
 	"github.com/rotatord/rotatord/internal/registry"
 	"github.com/rotatord/rotatord/rotator"
+	execstore "github.com/rotatord/rotatord/stores/exec"
 	filestore "github.com/rotatord/rotatord/stores/file"
 	vaultstore "github.com/rotatord/rotatord/stores/vault"
 )
@@ -14,6 +15,7 @@ import (
 // Types returns the types of stores.
 func Types() registry.Kind[rotator.Store] {
 	return registry.Kind[rotator.Store]{
+		"exec":  registry.Of(execstore.New, execstore.Example),
 		"file":  registry.Of(filestore.New, filestore.Example),
 		"vault": registry.Of(vaultstore.New, vaultstore.Example),
 	}

@@ -34,6 +34,24 @@ type Entry[P any] struct {
 	decode func(d *strictyaml.Decoder, p strictyaml.Place, skip []string) Settings[P]
 }
 
+// Summary says what the plug-in is: the whole sentences of the example's first
+// comment paragraph. An indented line, as of a list, ends the paragraph.
+func (e Entry[P]) Summary() string {
+	var paragraph []string
+	for line := range strings.Lines(e.Example) {
+		text, comment := strings.CutPrefix(strings.TrimRight(line, " \r\n"), "# ")
+		if !comment || strings.HasPrefix(text, " ") {
+			break
+		}
+		paragraph = append(paragraph, text)
+	}
+	text := strings.Join(paragraph, " ")
+	if end := strings.LastIndex(text+" ", ". "); end >= 0 {
+		text = text[:end+1]
+	}
+	return text
+}
+
 // A Kind is the list of one kind's plug-ins by the name of their type.
 type Kind[P any] map[string]Entry[P]
 
