@@ -9,14 +9,16 @@ import (
 	"github.com/rotatord/rotatord/rotator"
 	execstore "github.com/rotatord/rotatord/stores/exec"
 	filestore "github.com/rotatord/rotatord/stores/file"
+	gcpsecretmanagerstore "github.com/rotatord/rotatord/stores/gcp-secret-manager"
 	vaultstore "github.com/rotatord/rotatord/stores/vault"
 )
 
 // Types returns the types of stores.
 func Types() registry.Kind[rotator.Store] {
 	return registry.Kind[rotator.Store]{
-		"exec":  registry.Of(execstore.New, execstore.Example),
-		"file":  registry.Of(filestore.New, filestore.Example),
-		"vault": registry.Of(vaultstore.New, vaultstore.Example),
+		"exec":               registry.Of(execstore.New, execstore.Example),
+		"file":               registry.Of(filestore.New, filestore.Example),
+		"gcp-secret-manager": registry.Of(gcpsecretmanagerstore.New, gcpsecretmanagerstore.Example),
+		"vault":              registry.Of(vaultstore.New, vaultstore.Example),
 	}
 }
