@@ -7,6 +7,7 @@ package stores
 import (
 	"github.com/rotatord/rotatord/internal/registry"
 	"github.com/rotatord/rotatord/rotator"
+	azurekeyvaultstore "github.com/rotatord/rotatord/stores/azure-key-vault"
 	execstore "github.com/rotatord/rotatord/stores/exec"
 	filestore "github.com/rotatord/rotatord/stores/file"
 	gcpsecretmanagerstore "github.com/rotatord/rotatord/stores/gcp-secret-manager"
@@ -16,6 +17,7 @@ import (
 // Types returns the types of stores.
 func Types() registry.Kind[rotator.Store] {
 	return registry.Kind[rotator.Store]{
+		"azure-key-vault":    registry.Of(azurekeyvaultstore.New, azurekeyvaultstore.Example),
 		"exec":               registry.Of(execstore.New, execstore.Example),
 		"file":               registry.Of(filestore.New, filestore.Example),
 		"gcp-secret-manager": registry.Of(gcpsecretmanagerstore.New, gcpsecretmanagerstore.Example),
