@@ -11,6 +11,7 @@ import (
 	execstore "github.com/rotatord/rotatord/stores/exec"
 	filestore "github.com/rotatord/rotatord/stores/file"
 	gcpsecretmanagerstore "github.com/rotatord/rotatord/stores/gcp-secret-manager"
+	githubactionsstore "github.com/rotatord/rotatord/stores/github-actions"
 	vaultstore "github.com/rotatord/rotatord/stores/vault"
 )
 
@@ -21,6 +22,7 @@ func Types() registry.Kind[rotator.Store] {
 		"exec":               registry.Of(execstore.New, execstore.Example),
 		"file":               registry.Of(filestore.New, filestore.Example),
 		"gcp-secret-manager": registry.Of(gcpsecretmanagerstore.New, gcpsecretmanagerstore.Example),
+		"github-actions":     registry.Of(githubactionsstore.New, githubactionsstore.Example),
 		"vault":              registry.Of(vaultstore.New, vaultstore.Example),
 	}
 }
