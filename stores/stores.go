@@ -12,6 +12,7 @@ import (
 	filestore "github.com/rotatord/rotatord/stores/file"
 	gcpsecretmanagerstore "github.com/rotatord/rotatord/stores/gcp-secret-manager"
 	githubactionsstore "github.com/rotatord/rotatord/stores/github-actions"
+	gitlabcistore "github.com/rotatord/rotatord/stores/gitlab-ci"
 	vaultstore "github.com/rotatord/rotatord/stores/vault"
 )
 
@@ -23,6 +24,7 @@ func Types() registry.Kind[rotator.Store] {
 		"file":               registry.Of(filestore.New, filestore.Example),
 		"gcp-secret-manager": registry.Of(gcpsecretmanagerstore.New, gcpsecretmanagerstore.Example),
 		"github-actions":     registry.Of(githubactionsstore.New, githubactionsstore.Example),
+		"gitlab-ci":          registry.Of(gitlabcistore.New, gitlabcistore.Example),
 		"vault":              registry.Of(vaultstore.New, vaultstore.Example),
 	}
 }
