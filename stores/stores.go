@@ -7,6 +7,7 @@ package stores
 import (
 	"github.com/rotatord/rotatord/internal/registry"
 	"github.com/rotatord/rotatord/rotator"
+	awssecretsmanagerstore "github.com/rotatord/rotatord/stores/aws-secrets-manager"
 	azurekeyvaultstore "github.com/rotatord/rotatord/stores/azure-key-vault"
 	execstore "github.com/rotatord/rotatord/stores/exec"
 	filestore "github.com/rotatord/rotatord/stores/file"
@@ -19,12 +20,13 @@ import (
 // Types returns the types of stores.
 func Types() registry.Kind[rotator.Store] {
 	return registry.Kind[rotator.Store]{
-		"azure-key-vault":    registry.Of(azurekeyvaultstore.New, azurekeyvaultstore.Example),
-		"exec":               registry.Of(execstore.New, execstore.Example),
-		"file":               registry.Of(filestore.New, filestore.Example),
-		"gcp-secret-manager": registry.Of(gcpsecretmanagerstore.New, gcpsecretmanagerstore.Example),
-		"github-actions":     registry.Of(githubactionsstore.New, githubactionsstore.Example),
-		"gitlab-ci":          registry.Of(gitlabcistore.New, gitlabcistore.Example),
-		"vault":              registry.Of(vaultstore.New, vaultstore.Example),
+		"aws-secrets-manager": registry.Of(awssecretsmanagerstore.New, awssecretsmanagerstore.Example),
+		"azure-key-vault":     registry.Of(azurekeyvaultstore.New, azurekeyvaultstore.Example),
+		"exec":                registry.Of(execstore.New, execstore.Example),
+		"file":                registry.Of(filestore.New, filestore.Example),
+		"gcp-secret-manager":  registry.Of(gcpsecretmanagerstore.New, gcpsecretmanagerstore.Example),
+		"github-actions":      registry.Of(githubactionsstore.New, githubactionsstore.Example),
+		"gitlab-ci":           registry.Of(gitlabcistore.New, gitlabcistore.Example),
+		"vault":               registry.Of(vaultstore.New, vaultstore.Example),
 	}
 }
