@@ -8,6 +8,7 @@ import (
 	"github.com/rotatord/rotatord/internal/registry"
 	"github.com/rotatord/rotatord/rotator"
 	awssecretsmanagerstore "github.com/rotatord/rotatord/stores/aws-secrets-manager"
+	awsssmstore "github.com/rotatord/rotatord/stores/aws-ssm"
 	azurekeyvaultstore "github.com/rotatord/rotatord/stores/azure-key-vault"
 	execstore "github.com/rotatord/rotatord/stores/exec"
 	filestore "github.com/rotatord/rotatord/stores/file"
@@ -21,6 +22,7 @@ import (
 func Types() registry.Kind[rotator.Store] {
 	return registry.Kind[rotator.Store]{
 		"aws-secrets-manager": registry.Of(awssecretsmanagerstore.New, awssecretsmanagerstore.Example),
+		"aws-ssm":             registry.Of(awsssmstore.New, awsssmstore.Example),
 		"azure-key-vault":     registry.Of(azurekeyvaultstore.New, azurekeyvaultstore.Example),
 		"exec":                registry.Of(execstore.New, execstore.Example),
 		"file":                registry.Of(filestore.New, filestore.Example),
