@@ -15,6 +15,7 @@ import (
 	gcpsecretmanagerstore "github.com/rotatord/rotatord/stores/gcp-secret-manager"
 	githubactionsstore "github.com/rotatord/rotatord/stores/github-actions"
 	gitlabcistore "github.com/rotatord/rotatord/stores/gitlab-ci"
+	kubernetesstore "github.com/rotatord/rotatord/stores/kubernetes"
 	vaultstore "github.com/rotatord/rotatord/stores/vault"
 )
 
@@ -29,6 +30,7 @@ func Types() registry.Kind[rotator.Store] {
 		"gcp-secret-manager":  registry.Of(gcpsecretmanagerstore.New, gcpsecretmanagerstore.Example),
 		"github-actions":      registry.Of(githubactionsstore.New, githubactionsstore.Example),
 		"gitlab-ci":           registry.Of(gitlabcistore.New, gitlabcistore.Example),
+		"kubernetes":          registry.Of(kubernetesstore.New, kubernetesstore.Example),
 		"vault":               registry.Of(vaultstore.New, vaultstore.Example),
 	}
 }
