@@ -37,6 +37,17 @@ func TestSameCalls(t *testing.T) {
 	}
 }
 
+// TestAWS holds that every token is written to the stand-in, and none is throttled.
+func TestAWS(t *testing.T) {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} {
+		t.Setenv(name, "") // and set back at the end
+	}
+	s, err := AWS(t.Context(), Params{Dir: t.TempDir(), Rotations: 10, Concurrent: 5})
+	if err != nil || s.Count != 10 || s.Times["throttled"] != 0 || s.Times["floor"] != 0.4 {
+		t.Errorf("AWS = %+v, %v; want 10 rotations, of which the quota takes 0.4 s, and no throttled write", s, err)
+	}
+}
+
 func TestQuantile(t *testing.T) {
 	var hundred []time.Duration
 	for i := range 100 {

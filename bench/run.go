@@ -51,6 +51,7 @@ func Runs() map[string]func(context.Context, Params) (Sample, error) {
 		"due":      Due,
 		"leak":     Leak,
 		"serve":    Serve,
+		"aws":      AWS,
 	}
 }
 

@@ -38,6 +38,7 @@ type Service struct {
 	// Refused is told of a credential that a check found dead. nil: nobody is.
 	Refused func(token string)
 
+	also  func(token string) []rotator.StoreTarget // stores besides this one; nil: none
 	mu    sync.Mutex
 	state serviceState
 	calls map[string]int
@@ -104,6 +105,9 @@ func (s *Service) Tokens(n int) []rotator.Token {
 			Probes:    []rotator.ProbeTarget{{Name: "worker", Probe: s}},
 			Rollout:   rollout, Policies: policies,
 			Current: rotator.CurrentHint{ID: strconv.Itoa(i + 1)}, // as NewService counts
+		}
+		if s.also != nil {
+			tokens[i].Stores = append(tokens[i].Stores, s.also(name)...)
 		}
 	}
 	return tokens

@@ -23,6 +23,7 @@ type Size struct {
 	Tokens     int // that idle
 	Due        int // of them
 	Leaks      int
+	AWS        int // tokens that are kept in AWS Secrets Manager
 	Idle       time.Duration
 	DueWithin  time.Duration
 	Delay      time.Duration
@@ -32,7 +33,7 @@ type Size struct {
 // FullSize is what the aims are about.
 func FullSize() Size {
 	return Size{
-		Rounds: 5, Rotations: 1000, Open: 10_000, Tokens: 100_000, Due: 10_000, Leaks: 100,
+		Rounds: 5, Rotations: 1000, Open: 10_000, Tokens: 100_000, Due: 10_000, Leaks: 100, AWS: 500,
 		Idle: 65 * time.Second, DueWithin: time.Minute, Delay: 5 * time.Millisecond, Concurrent: []int{8, 64},
 	}
 }
@@ -40,7 +41,7 @@ func FullSize() Size {
 // SmallSize is done in a minute and shows that all of it works; its numbers say little.
 func SmallSize() Size {
 	return Size{
-		Rounds: 1, Rotations: 200, Open: 500, Tokens: 2000, Due: 200, Leaks: 20,
+		Rounds: 1, Rotations: 200, Open: 500, Tokens: 2000, Due: 200, Leaks: 20, AWS: 50,
 		Idle: 5 * time.Second, DueWithin: 5 * time.Second, Delay: 5 * time.Millisecond, Concurrent: []int{8, 64},
 	}
 }
@@ -64,7 +65,7 @@ func (t *Table) Write(ctx context.Context) error {
 	}
 	t.row("- every call to the service takes %s", t.Delay)
 	t.row("\n| measurement | found | aim |\n| --- | --- | --- |")
-	for _, rows := range []func(context.Context) error{t.throughput, t.restart, t.tokens, t.serve, t.leak} {
+	for _, rows := range []func(context.Context) error{t.throughput, t.restart, t.tokens, t.serve, t.leak, t.aws} {
 		if err := rows(ctx); err != nil {
 			return err
 		}
@@ -234,6 +235,18 @@ func (t *Table) leak(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (t *Table) aws(ctx context.Context) error {
+	return t.within(func(dir string) error {
+		s, err := t.one(ctx, "aws", Params{Dir: dir, Rotations: t.AWS, Concurrent: 64})
+		if err != nil {
+			return err
+		}
+		t.row("| %d tokens written to AWS Secrets Manager, 64 at once, with its quota of %d writes a second | %.1f s: %.2f × what the quota takes; %.0f writes throttled | ≤ 1.2 × |",
+			s.Count, AWSQuota, s.Took.Seconds(), s.Took.Seconds()/s.Times["floor"], s.Times["throttled"])
+		return nil
+	})
 }
 
 func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
