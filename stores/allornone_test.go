@@ -2,9 +2,11 @@ package stores_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,10 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rotatord/rotatord/internal/awsclient"
+	"github.com/rotatord/rotatord/internal/awssim"
 	"github.com/rotatord/rotatord/internal/dispatch"
 	"github.com/rotatord/rotatord/internal/journal/memory"
 	"github.com/rotatord/rotatord/internal/testservers"
 	"github.com/rotatord/rotatord/rotator"
+	awssecretsmanagerstore "github.com/rotatord/rotatord/stores/aws-secrets-manager"
 	filestore "github.com/rotatord/rotatord/stores/file"
 	vaultstore "github.com/rotatord/rotatord/stores/vault"
 )
@@ -118,6 +123,8 @@ const firstValue = "value-of-first"
 // places are stores of different kinds, each with the first value in it.
 func places(t *testing.T, vault *testservers.VaultServer, n int) []place {
 	t.Helper()
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t")
 	dir := t.TempDir()
 	path := filepath.Join(dir, "crm.env")
 	if err := os.WriteFile(path, []byte("OTHER=1\nTOKEN="+firstValue+"\n"), 0o600); err != nil {
@@ -131,33 +138,40 @@ func places(t *testing.T, vault *testservers.VaultServer, n int) []place {
 	if err := os.WriteFile(tokenFile, []byte(vault.RootToken), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	of := func(mount string) rotator.Store {
-		store, err := vaultstore.New(t.Context(), vaultstore.Config{
-			Address: vault.Addr, Mount: mount, Auth: vaultstore.Auth{Method: "token_file", TokenFile: tokenFile},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return store
+	kv, err := vaultstore.New(t.Context(), vaultstore.Config{Address: vault.Addr, Auth: vaultstore.Auth{Method: "token_file", TokenFile: tokenFile}})
+	if err != nil {
+		t.Fatal(err)
 	}
 	secret := fmt.Sprintf("all-or-none-%d", n)
 	vault.Must(t, http.MethodPost, "secret/data/"+secret, map[string]any{"data": map[string]any{"token": firstValue, "other": "1"}})
-	vault.Must(t, http.MethodPost, "kv/"+secret, map[string]any{"token": firstValue})
+	sim := awssim.New("AKIDEXAMPLE", "s3cr3t")
+	server := httptest.NewServer(sim)
+	t.Cleanup(server.Close)
+	sim.Write("crm", `{"other": 1, "token": "`+firstValue+`"}`)
+	aws, err := awssecretsmanagerstore.New(t.Context(), awssecretsmanagerstore.Config{Config: awsclient.Config{Region: "eu-west-1", Endpoint: server.URL}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return []place{
 		{"file", rotator.StoreTarget{Name: "file", Key: "crm.env#TOKEN", Store: file}, func() string {
-			raw, err := os.ReadFile(path) //nolint:gosec // of this test
+			raw, err := os.ReadFile(path)
 			if err != nil {
 				return err.Error()
 			}
 			_, value, _ := strings.Cut(string(raw), "TOKEN=")
 			return strings.TrimSpace(value)
 		}},
-		{"vault", rotator.StoreTarget{Name: "vault", Key: secret + "#token", Store: of("secret")}, func() string {
+		{"vault", rotator.StoreTarget{Name: "vault", Key: secret + "#token", Store: kv}, func() string {
 			data, _ := vault.Must(t, http.MethodGet, "secret/data/"+secret, nil)["data"].(map[string]any)
 			return fmt.Sprint(data["token"])
 		}},
-		{"vault v1", rotator.StoreTarget{Name: "old-vault", Key: secret + "#token", Store: of("kv")}, func() string {
-			return fmt.Sprint(vault.Must(t, http.MethodGet, "kv/"+secret, nil)["token"])
+		{"aws", rotator.StoreTarget{Name: "aws", Key: "crm#token", Store: aws}, func() string {
+			text, _ := sim.Read("crm", "AWSCURRENT")
+			var fields map[string]any
+			if err := json.Unmarshal([]byte(text), &fields); err != nil {
+				return err.Error()
+			}
+			return fmt.Sprint(fields["token"])
 		}},
 	}
 }
