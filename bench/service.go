@@ -235,7 +235,7 @@ func (s *Service) Put(ctx context.Context, key string, w rotator.Write) (v rotat
 		switch {
 		case p.Value == value:
 		case strconv.Itoa(p.Version) != w.Prev:
-			return fmt.Errorf("put %q: %w", key, rotator.ErrConflict)
+			return rotator.Permanent(fmt.Errorf("put %q: %w", key, rotator.ErrConflict))
 		default:
 			p.Value = value
 			p.Version++

@@ -120,9 +120,10 @@ func (a act) failed(e Entry, prefix string, err error, tries int) Entry {
 	}
 	e.At = time.Now() // the pause begins when the answer came
 	e.Err = a.clean(prefix, err)
-	// After a conflict the store is read again: that may well be mended.
+	// After a conflict the store is read again: that may well be mended. Whether
+	// it had no effect the store must say: our value may have been current for a moment.
 	conflict := errors.Is(err, ErrConflict)
-	e.Final, e.NoEffect = IsPermanent(err) && !conflict, HadNoEffect(err) || conflict
+	e.Final, e.NoEffect = IsPermanent(err) && !conflict, HadNoEffect(err)
 	e.RetryAt = e.At.Add(jitter(a.run.id, tries, backOff(time.Second, tries, limit)))
 	if at := RetryTime(err); at.After(e.RetryAt) {
 		e.RetryAt = at

@@ -246,7 +246,12 @@ func (a act) strays(ctx context.Context) ([]Credential, error) {
 		return nil, nil // nobody knows which of them is the one to keep
 	}
 	marker := Marker(a.token.Name, a.run.id)
-	return slices.DeleteFunc(listed, func(c Credential) bool { return c.Name != marker || c.ID == keep }), nil
+	kept := keep == "" || slices.ContainsFunc(listed, func(c Credential) bool { return c.ID == keep })
+	strays := slices.DeleteFunc(listed, func(c Credential) bool { return c.Name != marker || c.ID == keep })
+	if !kept && len(strays) > 0 { // one of them may be the one to keep, under another ID
+		return nil, fmt.Errorf("%d credentials of this name are listed, and none has the ID %q that the issuer gave", len(strays), keep)
+	}
+	return strays, nil
 }
 
 // count looks whether the issuer made one credential, and not two.

@@ -52,7 +52,7 @@ func (a act) readBack(ctx context.Context, t StoreTarget, outcome Entry, put Ver
 		return nil
 	case err != nil:
 		failed := a.failed(outcome, "store "+t.Name+": read back", err, a.state.store(a.action.Target).Failing.Tries)
-		failed.NoEffect = false // the read had none, the write did
+		failed.NoEffect, failed.Version = false, put.ID // the read had none, the write did
 		return a.write(ctx, failed)
 	case read.Verdict == Unknown && put.ID != "" && read.Version != "" && read.Version != put.ID:
 		failed := a.failed(outcome, "store "+t.Name, errors.New("somebody wrote right after rotatord"), a.state.store(a.action.Target).Failing.Tries)

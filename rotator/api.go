@@ -147,7 +147,15 @@ func (e *Engine) within(ctx context.Context, id string, f func(s *State) (*Entry
 	}
 	entry.At, entry.Course, entry.Step = time.Now(), r.state.Course, r.state.Step
 	head := r.state.Head
-	err = e.append(ctx, r, []Entry{*entry}, seal)
+	entries := []Entry{*entry}
+	if p := r.state.Pending; r.armed != nil && p != nil && entry.Kind == EntryEscalated {
+		neverMade := Entry{
+			At: entry.At, Kind: EntryOutcome, Course: p.Course, Step: p.Step, Target: p.Target, Attempt: p.Attempt,
+			Err: "a leak was reported before the call", NoEffect: true,
+		}
+		entries = []Entry{neverMade, *entry}
+	}
+	err = e.append(ctx, r, entries, seal)
 	if err != nil {
 		r.loaded = false
 		if !errors.Is(err, ErrConflict) && e.load(context.WithoutCancel(ctx), r) == nil && r.state.Head != head {

@@ -172,7 +172,12 @@ func (s *State) applyFailure(e Entry) {
 		if st := s.store(e.Target); st != nil {
 			st.Failing.count(e)
 			st.Unsure = st.Unsure || !e.NoEffect
-			st.WrittenAs = orElse(e.Version, st.WrittenAs)
+			if !e.NoEffect { // which version is ours, nobody knows
+				st.WrittenAs, st.Version = e.Version, orElse(e.Version, st.Version)
+				if st.WriteOnly {
+					st.Written = ""
+				}
+			}
 			st.Touched = st.Touched && (!st.fresh || !e.NoEffect)
 		}
 	case StepDeploy:
@@ -214,8 +219,8 @@ func (s *State) applyRead(e Entry) {
 		return
 	}
 	st.Unsure, st.Versioned = false, st.Versioned || e.Version != ""
-	if !st.Touched {
-		st.Found = orElse(st.Found, e.Version)
+	if !st.Touched && !st.Read {
+		st.Found = e.Version
 	}
 	st.Read, st.Fingerprint, st.Version, st.WriteOnly = true, e.Fingerprint, e.Version, e.Verdict == Unknown
 	if s.Step == StepStore && e.Fingerprint != "" && e.Fingerprint == s.target().Fingerprint {
@@ -301,6 +306,13 @@ func (s *State) applyDecided(e Entry) {
 	switch s.Step {
 	case StepStore:
 		s.freshStores()
+		if kind == HoldConflict && e.Decision != Approve {
+			for i := range s.Stores { // a write without a version is refused, and the store is read again
+				if st := &s.Stores[i]; !st.WriteOnly && foreign(*s, *st) {
+					st.Fingerprint, st.Version = "", ""
+				}
+			}
+		}
 	case StepDeploy, StepProbe, StepRevoke:
 		s.retryDeploys()
 		if s.Step != StepRevoke || s.OldRevokedAt.IsZero() {
@@ -340,7 +352,7 @@ func (s *State) applyEscalated(e Entry) error {
 		s.StartedAt = e.At
 	}
 	s.clearTries()
-	if s.Hold != nil && s.Hold.Kind != HoldInDoubt && s.Hold.Kind != HoldSealed {
+	if s.Hold != nil && (s.Hold.Kind != HoldInDoubt || s.Step == StepConfirm) && s.Hold.Kind != HoldSealed {
 		s.Hold = nil
 	}
 	return nil

@@ -61,6 +61,7 @@ type Action struct {
 const (
 	maxTries      = 5               // acts on one target before it counts as failed
 	preflightRuns = 3               // of a rotation that is not a leak
+	countTries    = 20              // lists before the end, which nobody waits for: about an hour
 	liveGrace     = 2 * time.Minute // for a new credential to be accepted
 	confirmChecks = 7               // refusals that we ask for after a revoke, spaced 1 s, 2 s, 4 s …
 	handChecks    = 5 * time.Minute // longest pause between checks while a person is asked to delete
@@ -306,7 +307,9 @@ func nextConfirm(s State, u Setup, now time.Time) Action {
 			return sleep(from) // a call that was given up may still have its effect for as long as one may take
 		}
 		return whenDue(s.Failing, now, Action{Kind: DoSettle, Target: targetSettle})
-	case dead && s.mustCount(u) && (s.GaveUp || s.Tries >= maxTries):
+	case dead && s.mustCount(u) && s.FollowUp && s.leak() && (s.GaveUp || s.Tries > 0):
+		return move(TriggerOK, "the leak is followed up first; the issuer can't say how many credentials it made: look with `rotatord sweep`")
+	case dead && s.mustCount(u) && (s.GaveUp || s.Tries >= countTries):
 		return straysInDoubt(s)
 	case dead && s.mustCount(u):
 		return whenDue(s.Failing, now, Action{Kind: DoCount, Target: targetCount})

@@ -50,6 +50,15 @@ func orAbort(s State) string {
 	return ", or abort"
 }
 
+// orResume is the part of a conflict's text that offers to resume. The version of
+// a store that can only be written never comes back.
+func orResume(st StoreState) string {
+	if st.WriteOnly {
+		return ""
+	}
+	return "resume when it holds the credential again, "
+}
+
 // cantReplace holds a leak that has no usable replacement, and says when the old credential goes.
 func cantReplace(s State, what string) Action {
 	if s.New.Known() && !s.newInUse() {

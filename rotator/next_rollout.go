@@ -21,7 +21,7 @@ func nextStore(s State, now time.Time) Action {
 		case s.Course == RollBack && !st.Touched:
 		case foreign(s, *st):
 			return hold(HoldConflict, []Awaited{{Probe: "store", Target: st.Ref.String(), Detail: st.shows()}},
-				"store %s holds a value that rotatord did not write; resume when it holds the credential again, approve to write over it%s", st.Ref, orAbort(s))
+				"store %s holds a value that rotatord did not write; %sapprove to write over it%s", st.Ref, orResume(*st), orAbort(s))
 		case st.Failing.GaveUp || st.Failing.Tries >= maxTries && !s.leak():
 			failed = st
 		case st.Failing.RetryAt.After(now):

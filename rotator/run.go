@@ -27,6 +27,7 @@ type run struct {
 type armed struct {
 	action Action
 	began  time.Time // when it was decided
+	seq    int64     // of its intent
 }
 
 // journalPause is how long a rotation sleeps when the journal can't be written.
@@ -73,6 +74,9 @@ func (e *Engine) load(ctx context.Context, r *run) error {
 	}
 	known := r.state.Head // 0: this process has not seen it yet
 	r.state, r.loaded = state, true
+	if r.armed != nil && (state.Pending == nil || state.Pending.Seq != r.armed.seq) {
+		r.armed = nil // what was written meanwhile left it behind
+	}
 	if len(entries) > 1 { // with the first one, nothing is sealed
 		e.unsealAll(ctx, r)
 	}
@@ -171,6 +175,9 @@ func (r *run) isArmed() bool {
 // turn takes one action. again: ask Next at once.
 func (e *Engine) turn(ctx context.Context, r *run) (wake time.Time, again bool, err error) {
 	r.mu.Lock()
+	if r.armed == nil && time.Now().Round(0).Before(r.state.LastAt.Round(0)) {
+		r.loaded = false // the clock was set back: load puts the entries in order
+	}
 	if err := e.load(ctx, r); err != nil {
 		r.mu.Unlock()
 		return time.Time{}, false, err
@@ -211,7 +218,7 @@ func (e *Engine) turn(ctx context.Context, r *run) (wake time.Time, again bool, 
 			r.mu.Unlock()
 			return time.Time{}, false, err
 		}
-		if r.armed != nil {
+		if r.armed != nil || entry.Kind == EntryIntent && r.state.Pending == nil { // time went on: something else comes first
 			r.mu.Unlock()
 			return time.Time{}, true, nil
 		}
@@ -329,7 +336,9 @@ func (e *Engine) append(ctx context.Context, r *run, entries []Entry, seal map[S
 		action = Next(next, u, time.Now())
 	}
 	var intent *armed
-	byPeople := slices.Contains([]EntryKind{EntryDecided, EntryProvided, EntryEscalated}, entries[0].Kind)
+	byPeople := slices.ContainsFunc(entries, func(e Entry) bool {
+		return slices.Contains([]EntryKind{EntryDecided, EntryProvided, EntryEscalated}, e.Kind)
+	})
 	if begun := time.Now(); !byPeople && e.ctx.Err() == nil && ctx.Err() == nil {
 		if entry, ok := decide(&next, action, begun); ok && entry.Kind == EntryIntent {
 			if err := add(&entry); err != nil {
@@ -362,6 +371,9 @@ func (e *Engine) append(ctx context.Context, r *run, entries []Entry, seal map[S
 	}
 	next.Head = written[len(written)-1].Seq
 	r.state, r.loaded = next, true
+	if intent != nil {
+		intent.seq = next.Head
+	}
 	if intent != nil || next.Pending == nil {
 		r.armed = intent
 	}

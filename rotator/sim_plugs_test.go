@@ -211,7 +211,7 @@ func (s simStorePlug) Put(ctx context.Context, _ string, write rotator.Write) (v
 		switch {
 		case s.s.value != nil && *s.s.value == value:
 		case prev != write.Prev && (!s.s.WriteOnly || s.s.Versions):
-			err = rotator.ErrConflict
+			err = rotator.Permanent(rotator.ErrConflict)
 			return
 		default:
 			s.s.set(value, false)

@@ -70,6 +70,9 @@ func (s SecretSource) Get(ctx context.Context) (Secret, error) {
 	case s.Store != "" && s.lookup != nil:
 		value, err := s.lookup(ctx, s.Store, s.Key)
 		if err != nil {
+			if errors.Is(err, ErrNotFound) || errors.Is(err, errors.ErrUnsupported) {
+				err = errors.New(err.Error()) // it is the log-in that is missing, not what it was wanted for
+			}
 			return Secret{}, fmt.Errorf("read secret: store %s: %w", s.Store, err)
 		}
 		return value, nil

@@ -133,7 +133,7 @@ func (s StoreState) overwritten() bool {
 	case s.WrittenAs != "":
 		return s.Version != s.WrittenAs
 	}
-	return !s.Touched && s.Found != "" && s.Version != s.Found
+	return !s.Touched && s.Version != s.Found
 }
 
 // ProbeState counts what a probe said.

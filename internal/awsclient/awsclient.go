@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -218,6 +219,8 @@ func (s *Session[Client]) explainLogIn(ctx context.Context, err error) error {
 	case s.config.RoleARN != "" && (code == "AccessDenied" || logInRefused(code)):
 		return rotator.Permanent(&answered{code, fmt.Sprintf(
 			"log in: assume role %q: refused (%s); check the log-in that assumes it, the role's trust policy and external_id", s.config.RoleARN, showable(code))})
+	case slices.Contains(throttledCodes, code), slices.Contains(laterCodes, code):
+		return rotator.Unsent(fmt.Errorf("log in: AWS asks to come back later (%s)", showable(code)))
 	case status != 0 || isNetwork(err):
 		return BeforeWrite(fmt.Errorf("log in: %w", byStatus(ctx, code, status, err)))
 	}

@@ -55,10 +55,14 @@ var (
 	}
 	deniedCodes    = []string{"AccessDenied", "AccessDeniedException", "AuthFailure", "NotAuthorized", "OptInRequired"}
 	throttledCodes = []string{
-		"RequestLimitExceeded", "SlowDown", "Throttling", "ThrottlingException",
+		"PriorRequestNotComplete", "RequestLimitExceeded", "RequestThrottled", "RequestThrottledException", "SlowDown", "Throttling", "ThrottlingException",
 		"ThrottledException", "TooManyRequestsException", "TooManyUpdates",
 	}
 )
+
+// laterCodes are what STS answers with 400 although it may work later: it could
+// not ask the identity provider (STS API reference; the SDK retries the second).
+var laterCodes = []string{"IDPCommunicationError", "InvalidIdentityToken"}
 
 func logInRefused(code string) bool { return slices.Contains(logInCodes, code) }
 

@@ -158,7 +158,13 @@ func explainLogIn(ctx context.Context, err error) error {
 	}
 	if refused, ok := errors.AsType[*azidentity.AuthenticationFailedError](err); ok && refused.RawResponse != nil {
 		answer := webclient.Answer{Status: refused.RawResponse.StatusCode, Header: refused.RawResponse.Header}
-		if said := webclient.StatusError(answer, time.Now()); rotator.IsPermanent(said) {
+		said := webclient.StatusError(answer, time.Now())
+		// A machine's identity endpoint answers so while it is updated:
+		// https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#error-handling
+		if answer.Status == http.StatusNotFound || answer.Status == http.StatusGone {
+			return rotator.Unsent(fmt.Errorf("log in: %s", said))
+		}
+		if rotator.IsPermanent(said) {
 			return rotator.Permanent(fmt.Errorf("log in: refused: %w", said))
 		} else if said != nil {
 			return beforeWrite(fmt.Errorf("log in: %w", said))

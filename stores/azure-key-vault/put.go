@@ -32,17 +32,30 @@ func (s *Store) Put(ctx context.Context, key string, w rotator.Write) (rotator.V
 	}
 	defer func() { <-s.turn }()
 	const looks = 5
+	wrote := false
 	for range looks {
 		var made rotator.Version
-		if made, err = s.put(ctx, p, w); !errors.Is(err, errRaced) {
-			return made, err
+		if made, err = s.put(ctx, p, w, &wrote); !errors.Is(err, errRaced) {
+			return made, inDoubt(err, wrote)
 		}
 	}
-	return rotator.Version{}, rotator.Unsent(fmt.Errorf("write %q: %w", key, err))
+	return rotator.Version{}, inDoubt(rotator.Unsent(fmt.Errorf("write %q: %w", key, err)), wrote)
+}
+
+// inDoubt takes the class from an error of an attempt whose value was current
+// for a moment: a consumer may have read it.
+func inDoubt(err error, wrote bool) error {
+	switch {
+	case err == nil || !wrote:
+		return err
+	case errors.Is(err, rotator.ErrConflict):
+		return fmt.Errorf("our value was current for a moment: %w", rotator.ErrConflict)
+	}
+	return errors.New(err.Error())
 }
 
 // put looks and writes once.
-func (s *Store) put(ctx context.Context, p place, w rotator.Write) (rotator.Version, error) {
+func (s *Store) put(ctx context.Context, p place, w rotator.Write, wrote *bool) (rotator.Version, error) {
 	// The list comes first, so that nothing newer than the look is in it.
 	known, err := s.versions(ctx, p.secret)
 	if err != nil {
@@ -80,6 +93,7 @@ func (s *Store) put(ctx context.Context, p place, w rotator.Write) (rotator.Vers
 	if err != nil {
 		return rotator.Version{}, err
 	}
+	*wrote = true
 	if err := s.alone(ctx, p, known, made.ID.Version(), *to.Value); err != nil {
 		return rotator.Version{}, err
 	}

@@ -117,7 +117,7 @@ func (s *Store) get(ctx context.Context, secret, version string) (*azsecrets.Sec
 	answer, err := ask(ctx, s.session, this, func(c *azsecrets.Client) (azsecrets.GetSecretResponse, error) {
 		return c.GetSecret(ctx, secret, version, nil)
 	})
-	if refusalOf(err).status == http.StatusNotFound {
+	if refusalOf(err).code == "SecretNotFound" {
 		return nil, nil //nolint:nilnil // documented: nil means that there is none
 	}
 	if err == nil && (answer.ID == nil || answer.Value == nil || answer.ID.Version() == "") {

@@ -64,6 +64,9 @@ func (a *attempt) put(ctx context.Context) (version, error) {
 		return version{}, err
 	}
 	if found && value == a.write.Value.Reveal() {
+		if err := a.confirm(ctx, now); err != nil {
+			return version{}, err
+		}
 		a.disableOld(ctx, now.number)
 		return now.version, nil
 	}
@@ -117,6 +120,19 @@ func (a *attempt) still(ctx context.Context, now record, value string, found boo
 		return false, nil //nolint:nilerr // it held no value of ours
 	}
 	return had && was == value, nil
+}
+
+// confirm makes sure that the alias leads to what was read: the answer may be
+// old, and an update of ours whose answer was lost may have moved it since.
+func (a *attempt) confirm(ctx context.Context, now record) error {
+	if now.secret == nil {
+		return nil
+	}
+	newest, err := a.store.newest(ctx, a.place)
+	if err != nil || newest.number == now.number {
+		return beforeWrite(err)
+	}
+	return a.store.moveAlias(ctx, a.place, now.secret, now.number)
 }
 
 // read reads one version; none is an empty record.
