@@ -265,3 +265,22 @@ func TestConnections(t *testing.T) {
 		t.Errorf("a cancelled call: %v; want context.Canceled", err)
 	}
 }
+
+// STS throttles with status 400, and may be unable to ask an identity provider:
+// neither is a refusal.
+func TestLogInThatMayWorkLater(t *testing.T) {
+	logIn(t)
+	_, url := served(t)
+	for _, code := range []string{"Throttling", "ThrottlingException", "RequestThrottled", "IDPCommunicationError", "InvalidIdentityToken"} {
+		sts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/xml")
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>m</Message></Error></ErrorResponse>`, code)
+		}))
+		t.Cleanup(sts.Close)
+		err := asking(t, awsclient.Config{Endpoint: url, RoleARN: roleARN, STSEndpoint: sts.URL})(t.Context())
+		if err == nil || rotator.IsPermanent(err) || !rotator.HadNoEffect(err) {
+			t.Errorf("%s: %v, permanent %v; want an error that is tried again", code, err, rotator.IsPermanent(err))
+		}
+	}
+}

@@ -223,6 +223,10 @@ func (r record) underway() error {
 	return nil
 }
 
+// replicaPause is between looks at a replica that is not in sync: five of them
+// must be enough.
+const replicaPause = 30 * time.Second
+
 // behind says which replica does not have the current version. AWS answers
 // InSync, InProgress or Failed for each of them.
 func (r record) behind() error {
@@ -233,7 +237,7 @@ func (r record) behind() error {
 		case types.StatusTypeFailed:
 			return fmt.Errorf("the replica in %q failed to replicate; consumers there would keep an older value", region)
 		default:
-			return rotator.Unsent(fmt.Errorf("the replica in %q is not in sync yet", region))
+			return rotator.RetryAfter(rotator.Unsent(fmt.Errorf("the replica in %q is not in sync yet", region)), time.Now().Add(replicaPause))
 		}
 	}
 	return nil

@@ -162,7 +162,7 @@ func explainLogIn(ctx context.Context, err error) error {
 		// A machine's identity endpoint answers so while it is updated:
 		// https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#error-handling
 		if answer.Status == http.StatusNotFound || answer.Status == http.StatusGone {
-			return rotator.Unsent(fmt.Errorf("log in: %s", said))
+			return rotator.Unsent(errors.New("log in: " + said.Error())) // its class is not this error's
 		}
 		if rotator.IsPermanent(said) {
 			return rotator.Permanent(fmt.Errorf("log in: refused: %w", said))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -125,5 +126,30 @@ func TestConnections(t *testing.T) {
 	wantError(t, "Put that takes too long", err, false, false)
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Put that takes too long = %v; want context.DeadlineExceeded", err)
+	}
+}
+
+// A machine's identity endpoint that is being updated answers 404 or 410.
+func TestIdentityEndpointIsUpdated(t *testing.T) {
+	s := newServer(t, pageActions(t)...)
+	s.put("crm", "v")
+	for _, status := range []int{http.StatusNotFound, http.StatusGone} {
+		endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(status)
+			_, _ = w.Write([]byte(`{"error":"x"}`))
+		}))
+		t.Cleanup(endpoint.Close)
+		store := s.opened(t, func(c *Config) { c.Auth = Auth{Method: "managed_identity"} })
+		dial := store.session.transport.DialContext
+		store.session.transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if address == "169.254.169.254:80" {
+				return (&net.Dialer{}).DialContext(ctx, network, endpoint.Listener.Addr().String())
+			}
+			return dial(ctx, network, address)
+		}
+		if _, err := store.Get(t.Context(), "crm"); err == nil || rotator.IsPermanent(err) {
+			t.Errorf("Get while the endpoint answers %d = %v; want an error that is tried again", status, err)
+		}
 	}
 }

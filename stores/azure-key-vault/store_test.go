@@ -324,3 +324,36 @@ func TestRefusals(t *testing.T) {
 	}
 	wantError(t, "Ping behind a firewall", store.Ping(t.Context()), true, true, "firewall")
 }
+
+// A value that was current for a moment had an effect, though the write is a conflict.
+func TestConflictAfterTheWrite(t *testing.T) {
+	s := newServer(t, pageActions(t)...)
+	first := s.put("crm", "old")
+	seen := ""
+	s.before = func(_ http.ResponseWriter, r *http.Request) bool {
+		if s.count("crm") == 2 && r.Method == http.MethodGet && seen == "" {
+			seen, _ = s.read("crm")
+			s.put("crm", "somebody's")
+		}
+		return false
+	}
+	_, err := s.opened(t).Put(t.Context(), "crm", write("new", first.version()))
+	if seen != "new" || !errors.Is(err, rotator.ErrConflict) || rotator.HadNoEffect(err) {
+		t.Errorf("Put = %v, no effect %v, consumers saw %q; want ErrConflict with an effect", err, rotator.HadNoEffect(err), seen)
+	}
+}
+
+// Only Key Vault's own word says that there is no secret.
+func TestNotFoundOfAGateway(t *testing.T) {
+	s := newServer(t, pageActions(t)...)
+	s.put("crm", "v")
+	store := s.opened(t)
+	s.before = func(w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = w.Write([]byte("<html>no such backend</html>"))
+		return true
+	}
+	if _, err := store.Get(t.Context(), "crm"); err == nil || errors.Is(err, rotator.ErrNotFound) {
+		t.Errorf("Get through a gateway that answers 404 = %v; want an error that is not ErrNotFound", err)
+	}
+}

@@ -37,11 +37,23 @@ func (s *Store) Put(ctx context.Context, key string, w rotator.Write) (rotator.V
 			return made.as(w.Value.Reveal()), nil
 		}
 		if !errors.Is(err, errRaced) {
-			return rotator.Version{}, err
+			return rotator.Version{}, a.inDoubt(err)
 		}
 	}
 	a.discard(ctx)
-	return rotator.Version{}, rotator.Unsent(fmt.Errorf("write %q: %w", key, err))
+	return rotator.Version{}, a.inDoubt(rotator.Unsent(fmt.Errorf("write %q: %w", key, err)))
+}
+
+// inDoubt takes the class from an error of an attempt whose value was the latest
+// for a moment: it had an effect.
+func (a *attempt) inDoubt(err error) error {
+	switch {
+	case !a.shown:
+		return err
+	case errors.Is(err, rotator.ErrConflict):
+		return fmt.Errorf("our value was the latest for a moment: %w", rotator.ErrConflict)
+	}
+	return errors.New(err.Error())
 }
 
 // An attempt is one Put.
@@ -50,6 +62,7 @@ type attempt struct {
 	place place
 	write rotator.Write
 	added version // by this attempt, and not where consumers read
+	shown bool    // consumers of latest may have read our value
 }
 
 // put looks and writes once.
@@ -156,6 +169,7 @@ func (a *attempt) append(ctx context.Context, now record, content []byte) (versi
 	if err != nil {
 		return version{}, err
 	}
+	a.shown = true
 	for number := now.number + 1; number < made.number; number++ {
 		other, err := a.read(ctx, number)
 		if err == nil && (other.state != pb.SecretVersion_ENABLED || bytes.Equal(other.content, content)) {

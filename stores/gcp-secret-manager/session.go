@@ -163,7 +163,7 @@ func (s *session) credentials() (*auth.Credentials, error) {
 	var err error
 	if s.config.CredentialsFile == "" {
 		if found, err = credentials.DetectDefault(options); err != nil {
-			return nil, rotator.Permanent(errors.New("log in: there are no application default credentials, or they can't be read; set credentials_file"))
+			return nil, rotator.Unsent(errors.New("log in: there are no application default credentials, or they can't be read; set credentials_file"))
 		}
 	} else if found, err = fromFile(s.config.CredentialsFile, options); err != nil {
 		return nil, err

@@ -70,7 +70,7 @@ func TestCredentialsFile(t *testing.T) {
 	}
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "missing.json")
 	err = s.opened(t, robot, func(c *Config) { c.CredentialsFile = "" }).Ping(t.Context())
-	wantError(t, "Ping without credentials", err, true, true, "application default credentials")
+	wantError(t, "Ping without credentials", err, false, true, "application default credentials")
 }
 
 // The account that is acted as makes the calls.

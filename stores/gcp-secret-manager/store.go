@@ -31,8 +31,18 @@ type Store struct {
 	turn    chan struct{} // of one: our own writers take turns
 
 	mu      sync.Mutex
-	updated map[string]*pb.Secret // by name and etag before: what our updates made of secrets
+	updated map[string]updates // by the secret's name
 }
+
+// updates are what our last updates made of a secret, and the etags that it had
+// before each of them: an answer with one of those is an old one.
+type updates struct {
+	now    *pb.Secret
+	before []string
+}
+
+// maxUpdates is how many etags are remembered for a secret.
+const maxUpdates = 20
 
 var (
 	_ rotator.Store        = (*Store)(nil)
@@ -50,7 +60,7 @@ func New(_ context.Context, c Config) (rotator.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{config: c, session: session, turn: make(chan struct{}, 1), updated: map[string]*pb.Secret{}}, nil
+	return &Store{config: c, session: session, turn: make(chan struct{}, 1), updated: map[string]updates{}}, nil
 }
 
 // Close closes the connection. The store can still be used.

@@ -388,3 +388,27 @@ func TestDisableOld(t *testing.T) {
 		t.Error("a version was destroyed")
 	}
 }
+
+// The answer to a move of the alias is lost, and reads stay old: the old value
+// is not taken for current.
+func TestOldAnswerAfterALostMove(t *testing.T) {
+	s := newServer(t, pagePermissions(t, "alias")...)
+	s.put(t, "crm", "current", []byte("old"))
+	lost := true
+	s.after = func(method string) error {
+		if method == "UpdateSecret" && lost {
+			lost = false
+			return status.Error(codes.Unavailable, "x")
+		}
+		return nil
+	}
+	s.set(func() { s.stale = true })
+	store := s.opened(t, robot, alias("current"))
+	if _, err := store.Put(t.Context(), "crm", write("new", "1")); err == nil {
+		t.Fatal("Put whose answer is lost = nil; want an error")
+	}
+	_, err := store.Put(t.Context(), "crm", write("old", "1"))
+	if got, _ := s.read("crm", "current"); err == nil && string(got) != "old" {
+		t.Errorf("Put(old) says that it is done, and the alias leads to %q", got)
+	}
+}

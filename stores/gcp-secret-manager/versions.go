@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -130,8 +131,8 @@ func (s *Store) meta(ctx context.Context, p place) (*pb.Secret, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for err == nil && s.updated[p.name()+found.GetEtag()] != nil {
-		found = s.updated[p.name()+found.GetEtag()]
+	if known := s.updated[p.name()]; err == nil && slices.Contains(known.before, found.GetEtag()) {
+		found = known.now
 	}
 	return found, err
 }
@@ -156,7 +157,9 @@ func (s *Store) moveAlias(ctx context.Context, p place, was *pb.Secret, to int64
 	if err == nil && now.GetEtag() != was.GetEtag() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.updated[p.name()+was.GetEtag()] = now
+		known := s.updated[p.name()]
+		before := append(slices.Clone(known.before), was.GetEtag())
+		s.updated[p.name()] = updates{now: now, before: before[max(0, len(before)-maxUpdates):]}
 	}
 	return err
 }

@@ -33,8 +33,12 @@ type session struct {
 type client struct {
 	http   *http.Client
 	base   *url.URL
-	plugin string // the command of the kubeconfig that logs in; often empty
+	plugin string        // the command of the kubeconfig that logs in; often empty
+	calls  chan struct{} // that a plugin may hold up at once
 }
+
+// maxHeld bounds the calls that wait for a log-in command which does not end.
+const maxHeld = 32
 
 func newSession(c Config) *session { return &session{config: c, turn: make(chan struct{}, 1)} }
 
@@ -109,7 +113,7 @@ func (c Config) logIn() (*client, error) {
 	}
 	config.UserAgent = "rotatord"
 	config.Timeout = callTimeout
-	made := &client{base: base}
+	made := &client{base: base, calls: make(chan struct{}, maxHeld)}
 	if config.ExecProvider != nil {
 		made.plugin = config.ExecProvider.Command
 		config.ExecProvider.StdinUnavailable = true
@@ -183,6 +187,11 @@ func (c *client) do(request *http.Request) (webclient.Answer, error) {
 	if c.plugin == "" {
 		return webclient.Do(c.http, request)
 	}
+	select {
+	case c.calls <- struct{}{}:
+	default:
+		return webclient.Answer{}, rotator.Unsent(errors.New("log in: the command of the kubeconfig does not end"))
+	}
 	ctx, cancel := context.WithTimeoutCause(request.Context(), callTimeout, os.ErrDeadlineExceeded)
 	defer cancel()
 	type result struct {
@@ -191,6 +200,7 @@ func (c *client) do(request *http.Request) (webclient.Answer, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
+		defer func() { <-c.calls }()
 		answer, err := webclient.Do(c.http, request.WithContext(ctx))
 		done <- result{answer, err}
 	}()

@@ -339,3 +339,18 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 }
+
+// A log-in command that does not end holds up some calls, and no more.
+func TestLogInCommandThatNeverEnds(t *testing.T) {
+	k := newStandIn(t)
+	store := openedWith(t, Config{Kubeconfig: k.kubeconfig(t, execUser(t, hangVariable, "1"))})
+	var err error
+	for range maxHeld + 8 {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, err = store.Get(ctx, key)
+		cancel()
+	}
+	if err == nil || !rotator.HadNoEffect(err) || !strings.Contains(err.Error(), "does not end") {
+		t.Errorf("Get = %v; want one that says that the command does not end", err)
+	}
+}
