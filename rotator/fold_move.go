@@ -51,6 +51,9 @@ func (s *State) moveTo(to Position, e Entry) {
 		s.RolloutAt = e.At
 	case StepProbe:
 		s.freshProbes()
+		if from.Step == StepRevoke { // looked at again: the deadline runs anew
+			s.RolloutAt = e.At
+		}
 	case StepRevoke, StepConfirm, StepIssue:
 		if e.Trigger == TriggerAgain && to.Step == StepIssue && s.New.Known() {
 			s.dropNew()

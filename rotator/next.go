@@ -165,6 +165,9 @@ func retryTrigger(s State) (Trigger, bool) {
 	if s.Step == StepProbe && (len(staleStores(s)) > 0 || slices.ContainsFunc(s.Stores, blind)) {
 		trigger = TriggerRewrite
 	}
+	if s.Step == StepConfirm && s.provenDead(s.victim()) {
+		return trigger, false // it is dead: what is tried again is the search for strays
+	}
 	if s.Step == StepIssue && s.newInUse() {
 		return trigger, false // consumers may live on it: it is looked at again, not ended
 	}

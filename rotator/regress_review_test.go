@@ -273,3 +273,26 @@ func TestConflictAfterOurValueWasCurrent(t *testing.T) {
 		}
 	})
 }
+
+// retry, when the issuer could not be asked for strays, asks again: the old
+// credential is dead, and nobody looks for evidence to revoke it.
+func TestRetryCountsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		token := w.token()
+		token.Issuer = outage{issuer{plainIssuer{w}}, time.Now().Add(3 * time.Hour)}
+		d := w.start(newJournal(), token, false, &ids{})
+		defer d.Stop()
+		id := d.rotate(rotator.Manual)
+		if status := d.wait(id); status.Hold == nil || status.Hold.Kind != rotator.HoldInDoubt {
+			t.Fatalf("status = %s, hold %+v; want held as in_doubt", status.Status, status.Hold)
+		}
+		time.Sleep(3 * time.Hour)
+		revokes := len(w.revokeCalls)
+		d.decide(id, rotator.Retry)
+		w.check(d, d.wait(id), rotator.Done)
+		if len(w.revokeCalls) != revokes {
+			t.Errorf("retry revoked again: %q", w.revokeCalls)
+		}
+	})
+}
