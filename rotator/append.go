@@ -10,8 +10,9 @@ import (
 )
 
 // append writes entries, and with them the moves to which they lead and the
-// intent of the act that comes then, and takes them into the state. It must be called with r.mu held. After an error memory
-// may be behind the journal: drop the run.
+// intent of the act that comes then, and takes them into the state. It must be
+// called with r.mu held. After an error memory may be behind the journal: drop
+// the run.
 func (e *Engine) append(ctx context.Context, r *run, entries []Entry, seal map[Slot]Secret) error {
 	next := r.state.clone()
 	add := func(entry *Entry) error {
